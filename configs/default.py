@@ -1,0 +1,83 @@
+"""Every field of a config, once, with its meaning, unit and range. The other configs are differences from this one.
+
+Names and groups are those of the authors' release, so that overrides written for it work here. Lengths are in network
+units, in which images lie in [-1, 1]. A `0` where it says so stands for "from the data", and is filled in, printed, and
+saved with the run.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults: the paper's PFGM for CIFAR-10 (Xu et al. 2022, appendix B)."""
+    config = ml_collections.ConfigDict()
+    config.seed = 49  # every random number of a run follows from it; integer >= 0
+
+    data = config.data = ml_collections.ConfigDict()
+    data.dataset = "digits"  # digits, heart, two_moons, checkerboard, eight_gaussians, or arrays:PATH (.npy or .npz)
+    data.image_size = 0  # pixels: one number for squares, or (height, width); 0: from the data; vectors are 1 x 1
+    data.num_channels = 0  # 1 to 4 for images, the number of components for vectors; 0: from the data
+    data.levels = 0  # grey levels of images: integers 0 .. levels - 1; 0: from the data; vectors have none
+    data.shift = ()  # what is subtracted from each component of a vector; (): from the data
+    data.scale = 0.0  # what vectors are then divided by; 0: from the data, to a standard deviation of 1/2
+    data.centered = True  # images in [-1, 1]; False: in [0, 1]
+    data.random_flip = True  # mirror training images left to right, at random
+    data.uniform_dequantization = False  # add noise of one grey level, as likelihoods ask for
+
+    training = config.training = ml_collections.ConfigDict()
+    training.sde = "poisson"  # generative method
+    training.n_iters = 1_300_000  # optimiser steps; >= 1
+    training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
+    training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
+    training.field_reference = "batch"  # charges: 'batch', or 'dataset' for the exact field of the whole training set
+    training.field_chunk = 4096  # charges read at a time; bounds the memory of the field; >= 1
+    training.log_freq = 50  # steps between lines of metrics.jsonl; >= 1
+    training.eval_freq = 10_000  # steps between held-out losses; >= 1
+    training.snapshot_freq = 50_000  # steps between checkpoints that are kept for good, with a grid of samples; >= 1
+    training.snapshot_freq_for_preemption = 10_000  # steps between checkpoints to resume from; >= 1
+    training.snapshot_sampling = True  # draw the grid of samples at each snapshot
+    training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
+    training.M = 0.0  # largest exponent of the perturbation; 0: from the data
+    training.tau = 0.03  # growth of the perturbation from one exponent to the next; > 0
+    training.gamma = 5.0  # constant of the normalized field; > 0
+    training.restrict_M = True  # smaller exponents for points nearest to the data plane
+
+    sampling = config.sampling = ml_collections.ConfigDict()
+    sampling.ode_solver = "rk45"  # rk45, tsit5 (adaptive), euler, improved_euler (N steps)
+    sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
+    sampling.atol = 1e-4  # absolute tolerance of the adaptive solvers, in network units; > 0
+    sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1
+    sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
+    sampling.N = 100  # steps of the other solvers; >= 1
+    sampling.z_max = 0.0  # where the backward ODE starts; > z_min; 0: from the data
+    sampling.z_min = 1e-3  # where it ends; > 0
+    sampling.upper_norm = 0.0  # norm at which draws from the prior are clipped; 0: from the data
+    sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
+    sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
+    sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
+    sampling.num_samples = 64  # images that --mode sample makes; >= 1
+    sampling.batch_size = 256  # images made at a time; >= 1
+    sampling.checkpoint = 0  # step of the checkpoint to sample from; 0: the newest
+
+    model = config.model = ml_collections.ConfigDict()
+    model.name = "ncsnpp"  # ncsnpp (images), mlp (vectors)
+    model.sigma_end = 0.01  # standard deviation of the smallest perturbation; > 0
+    model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
+    model.nf = 128  # channels of the first level, or width of the mlp; >= 4
+    model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides
+    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1
+    model.attn_resolutions = (16,)  # levels whose shorter side is one of these have attention
+    model.dropout = 0.1  # in [0, 1)
+    model.conditional = True  # show z to the network
+    model.skip_rescale = True  # divide sums of branches by the square root of 2
+    model.init_scale = 0.0  # scale of the last kernel of each block; 0 stands for 1e-10
+
+    optim = config.optim = ml_collections.ConfigDict()
+    optim.optimizer = "Adam"  # Adam
+    optim.lr = 2e-4  # learning rate; > 0
+    optim.beta1 = 0.9  # decay of Adam's first moment; in [0, 1)
+    optim.eps = 1e-8  # Adam's epsilon; > 0
+    optim.weight_decay = 0.0  # L2 penalty, added to the gradient; >= 0
+    optim.warmup = 5000  # steps over which the learning rate rises from 0; >= 0
+    optim.grad_clip = 1.0  # largest global norm of the gradient; < 0: no limit
+    return config

@@ -1,0 +1,66 @@
+"""The command line: python main.py --mode train|sample --config configs/digits.py [--workdir DIR]."""
+
+import logging
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from pfgm_jax.errors import InputError, PfgmError
+
+MODES = ("train", "sample")
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("mode", None, MODES, "What to do.", required=True)
+flags.DEFINE_string("workdir", None, "Where the run lives; by default runs/<the config file's name>.")
+config_flags.DEFINE_config_file("config", None, "A file of configs/; --config.GROUP.FIELD=VALUE overrides a field.")
+flags.mark_flag_as_required("config")
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    """Flags, with what is wrong about the config in one sentence."""
+    try:
+        return FLAGS(argv, known_only=False)
+    except flags.Error as error:
+        _fail(f"{error}; see python main.py --help")
+    except (AttributeError, KeyError) as error:
+        _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
+    except (OSError, ImportError, SyntaxError) as error:
+        _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
+
+
+def set_up_logging() -> None:
+    """Sends what pfgm_jax reports, and only that, to the terminal."""
+    log = logging.getLogger("pfgm_jax")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    log.propagate = False
+
+
+def _fail(sentence: str):
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(1)
+
+
+def main(argv: list[str]) -> None:
+    import run_lib  # after the flags are known to be right: it loads JAX
+
+    if len(argv) > 1:
+        raise InputError(f"{argv[1]!r} is not a flag; see python main.py --help")
+    set_up_logging()
+    config_path = Path(config_flags.get_config_filename(FLAGS["config"]))
+    workdir = Path(FLAGS.workdir or Path("runs") / config_path.stem)
+    run = {"train": run_lib.train, "sample": run_lib.sample}[FLAGS.mode]
+    run(FLAGS.config, workdir)
+
+
+def _main(argv: list[str]) -> None:
+    try:
+        main(argv)
+    except PfgmError as error:
+        _fail(str(error))
+
+
+if __name__ == "__main__":
+    app.run(_main, flags_parser=_parse_flags)

@@ -1,0 +1,345 @@
+"""Everything a config has to satisfy, checked once before any work; and what a run is made of, built from a config."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import ml_collections
+
+from pfgm_jax import datasets, methods, models
+from pfgm_jax.errors import InputError
+from pfgm_jax.methods.poisson import Poisson, hyper_parameters
+from pfgm_jax.ode import SOLVERS, Solver
+
+_Check = Callable[[Any], bool]
+
+
+def _at_least(bound: float) -> tuple[_Check, str]:
+    return lambda v: math.isfinite(v) and v >= bound, f"give a number of at least {bound}"
+
+
+def _above(bound: float) -> tuple[_Check, str]:
+    return lambda v: math.isfinite(v) and v > bound, f"give a number above {bound}"
+
+
+def _share() -> tuple[_Check, str]:
+    return lambda v: 0 <= v < 1, "give a number of at least 0 and below 1"
+
+
+def _one_of(names) -> tuple[_Check, str]:
+    return lambda v: v in names, f"choose one of {', '.join(names)}"
+
+
+# The range of every field whose type alone does not say it.
+RANGES: dict[str, tuple[_Check, str]] = {
+    "seed": _at_least(0),
+    "data.image_size": (
+        lambda v: v >= 0 if isinstance(v, int) else len(v) == 2 and min(v) >= 1,
+        "give the side of a square in pixels, (height, width), or 0 for the data's own",
+    ),
+    "data.num_channels": _at_least(0),
+    "data.levels": _at_least(0),
+    "data.scale": _at_least(0),
+    "training.sde": _one_of(methods.METHODS),
+    "training.n_iters": _at_least(1),
+    "training.batch_size": _at_least(1),
+    "training.small_batch_size": _at_least(1),
+    "training.field_reference": _one_of(("batch", "dataset")),
+    "training.field_chunk": _at_least(1),
+    "training.log_freq": _at_least(1),
+    "training.eval_freq": _at_least(1),
+    "training.snapshot_freq": _at_least(1),
+    "training.snapshot_freq_for_preemption": _at_least(1),
+    "training.M": _at_least(0),
+    "training.tau": _above(0),
+    "training.gamma": _above(0),
+    "sampling.ode_solver": _one_of(SOLVERS),
+    "sampling.rtol": _above(0),
+    "sampling.atol": _above(0),
+    "sampling.max_steps": _at_least(1),
+    "sampling.N": _at_least(1),
+    "sampling.z_max": _at_least(0),
+    "sampling.z_min": _above(0),
+    "sampling.upper_norm": _at_least(0),
+    "sampling.z_exp": _at_least(0),
+    "sampling.drift_epsilon": _at_least(0),
+    "sampling.num_samples": _at_least(1),
+    "sampling.batch_size": _at_least(1),
+    "sampling.checkpoint": _at_least(0),
+    "model.name": _one_of(models.MODELS),
+    "model.sigma_end": _above(0),
+    "model.ema_rate": _share(),
+    "model.nf": _at_least(4),
+    "model.ch_mult": (lambda v: len(v) > 0 and min(v) >= 1, "give at least one level, each of at least 1"),
+    "model.num_res_blocks": _at_least(1),
+    "model.dropout": _share(),
+    "model.init_scale": _at_least(0),
+    "optim.optimizer": _one_of(("Adam",)),
+    "optim.lr": _above(0),
+    "optim.beta1": _share(),
+    "optim.eps": _above(0),
+    "optim.weight_decay": _at_least(0),
+    "optim.warmup": _at_least(0),
+}
+
+# Fields in which a `0` or `()` stands for "from the data".
+FROM_DATA = (
+    "data.image_size",
+    "data.num_channels",
+    "data.levels",
+    "data.shift",
+    "data.scale",
+    "training.M",
+    "sampling.z_max",
+    "sampling.upper_norm",
+)
+
+# Fields that decide the shapes or the meaning of the parameters: a run cannot go on with others.
+_IDENTITY = (
+    "data.image_size",
+    "data.num_channels",
+    "data.levels",
+    "data.shift",
+    "data.scale",
+    "data.centered",
+    "training.sde",
+    "training.gamma",
+    "model.name",
+    "model.nf",
+    "model.ch_mult",
+    "model.num_res_blocks",
+    "model.attn_resolutions",
+    "model.conditional",
+    "model.skip_rescale",
+)
+
+
+def _get(config: ml_collections.ConfigDict, path: str) -> Any:
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
+    group, name = path.split(".")
+    with config.ignore_type():
+        config[group][name] = value
+
+
+def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
+    """H, W, C of a config whose fields are filled in."""
+    size = config.data.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width), int(config.data.num_channels)
+
+
+def validate(config: ml_collections.ConfigDict) -> None:
+    """Checks every field that can be checked without the data.
+
+    Raises:
+      InputError: a value is out of range, or two fields contradict each other.
+    """
+    for path, (holds, cure) in RANGES.items():
+        value = _get(config, path)
+        if not holds(value):
+            raise InputError(f"{path} is {value!r}; {cure}")
+    training, sampling = config.training, config.sampling
+    if training.small_batch_size > training.batch_size:
+        raise InputError(
+            f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
+            f"{training.batch_size}; perturb at most as many points as are drawn"
+        )
+    if sampling.z_max and sampling.z_max <= sampling.z_min:
+        raise InputError(
+            f"sampling.z_max is {sampling.z_max}, not above sampling.z_min, which is {sampling.z_min}; "
+            "the ODE runs from z_max down to z_min"
+        )
+
+
+def _validate_shape(config: ml_collections.ConfigDict) -> None:
+    if config.model.name != "ncsnpp":
+        return
+    height, width, channels = image_shape(config)
+    divisor = 2 ** (len(config.model.ch_mult) - 1)
+    if not config.data.levels:
+        raise InputError(f"model.name is 'ncsnpp', but {config.data.dataset} holds vectors; choose model.name 'mlp'")
+    if height % divisor or width % divisor:
+        raise InputError(
+            f"model.ch_mult has {len(config.model.ch_mult)} levels, which need sides divisible by {divisor}, but the "
+            f"images are {height} x {width}; choose fewer levels or another data.image_size"
+        )
+    if not 1 <= channels <= 4:
+        raise InputError(f"data.num_channels is {channels}; images have 1 to 4 channels")
+
+
+def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_collections.ConfigDict:
+    """A copy of a config with everything that its data decide.
+
+    Args:
+      config: validated.
+      dataset: what `data.dataset` names.
+
+    Returns:
+      The config with the fields of `FROM_DATA` filled in where they were 0.
+
+    Raises:
+      InputError: the config contradicts the data.
+    """
+    config = config.copy_and_resolve_references()
+    height, width, channels = dataset.shape
+    size = height if height == width else (height, width)
+    found = {"data.image_size": size, "data.num_channels": channels, "data.levels": dataset.levels}
+    for path, value in found.items():
+        if _get(config, path) not in (0, value):
+            raise InputError(
+                f"{path} is {_get(config, path)}, but {config.data.dataset} has {value}; set it to 0 or to that"
+            )
+        _set(config, path, value)
+    if len(dataset.train) < config.training.batch_size:
+        raise InputError(
+            f"training.batch_size is {config.training.batch_size}, but {config.data.dataset} has "
+            f"{len(dataset.train)} training examples; draw at most as many"
+        )
+    if not dataset.levels and not config.data.scale:
+        config.data.shift, config.data.scale = datasets.vector_scaling(dataset.train)
+    _validate_shape(config)
+
+    if not all((config.training.M, config.sampling.z_max, config.sampling.upper_norm)):
+        norm = datasets.mean_norm(create_scaling(config), dataset.train)
+        try:
+            found = hyper_parameters(norm, math.prod(dataset.shape), config.model.sigma_end, config.training.tau)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        config.training.M = config.training.M or float(found.M)
+        config.sampling.z_max = config.sampling.z_max or found.z_max
+        config.sampling.upper_norm = config.sampling.upper_norm or found.upper_norm
+    validate(config)
+    return config
+
+
+def fill_in_from_run(config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A copy of a config with what a run that was started with it found in its data.
+
+    Raises:
+      InputError: the run trained another model.
+    """
+    config = config.copy_and_resolve_references()
+    for path in FROM_DATA:
+        if not _get(config, path):
+            _set(config, path, _get(saved, path))
+    check_same_model(config, saved)
+    validate(config)
+    return config
+
+
+def check_same_model(config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict) -> None:
+    """Refuses to go on with another model than a run began with.
+
+    Raises:
+      InputError: names the fields that differ.
+    """
+    plain, old = to_dict(config), to_dict(saved)
+    differing = []
+    for path in _IDENTITY:
+        group, name = path.split(".")
+        if plain[group][name] != old[group].get(name):
+            differing.append(f"{path} is {plain[group][name]!r}, and was {old[group].get(name)!r}")
+    if differing:
+        raise InputError(
+            f"the workdir holds a run of another model: {'; '.join(differing)}. "
+            "Choose another --workdir, or set these fields back"
+        )
+
+
+def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
+    """The scaling of a config whose fields are filled in."""
+    data = config.data
+    return datasets.Scaling(
+        levels=data.levels,
+        low=-1.0 if data.centered else 0.0,
+        dequantize=data.uniform_dequantization,
+        flip=data.random_flip,
+        shift=tuple(data.shift),
+        scale=data.scale or 1.0,
+    )
+
+
+def create_method(config: ml_collections.ConfigDict) -> methods.Method:
+    """The generative method of a config whose fields are filled in."""
+    training, sampling = config.training, config.sampling
+    return Poisson(
+        shape=image_shape(config),
+        small_batch_size=training.small_batch_size,
+        M=training.M,
+        tau=training.tau,
+        sigma=config.model.sigma_end,
+        restrict_M=training.restrict_M,
+        gamma=training.gamma,
+        z_min=sampling.z_min,
+        z_max=sampling.z_max,
+        upper_norm=sampling.upper_norm,
+        z_exp=sampling.z_exp,
+        exact_substitution=sampling.exact_substitution,
+        drift_epsilon=sampling.drift_epsilon,
+        reduce_mean=training.reduce_mean,
+    )
+
+
+def create_solver(config: ml_collections.ConfigDict) -> Solver:
+    """The ODE solver of a config."""
+    sampling = config.sampling
+    return Solver(
+        name=sampling.ode_solver,
+        rtol=sampling.rtol,
+        atol=sampling.atol,
+        steps=sampling.N,
+        max_steps=sampling.max_steps,
+        shared_step=sampling.shared_step,
+    )
+
+
+def create_model(config: ml_collections.ConfigDict) -> nn.Module:
+    """The network of a config; see `models.create_model`."""
+    return models.create_model(config)
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Plain JSON values of a config."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
+    """The config that `to_dict` gave these values of; lists become tuples."""
+    tuples = lambda v: tuple(v) if isinstance(v, list) else v
+    return ml_collections.ConfigDict(
+        {k: {n: tuples(w) for n, w in v.items()} if isinstance(v, dict) else v for k, v in values.items()}
+    )
+
+
+def write(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Saves a config as config.json of a workdir, atomically."""
+    path = workdir / "config.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def read(workdir: Path) -> ml_collections.ConfigDict:
+    """The config that the run in a workdir was started with, filled in.
+
+    Raises:
+      InputError: there is no run, or its config.json is damaged.
+    """
+    path = workdir / "config.json"
+    try:
+        return from_dict(json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"--workdir is {workdir}, which holds no run; train first: python main.py --mode train"
+        ) from None
+    except (json.JSONDecodeError, AttributeError):
+        raise InputError(f"{path} is damaged; restore it, or choose another --workdir") from None

@@ -1,0 +1,94 @@
+"""From the data as they are stored to the units that networks work in, and back."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+# Standard deviation that vectors are scaled to: about that of the pixels of an image in [-1, 1].
+VECTOR_STD = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """The map between stored examples and network units.
+
+    Attributes:
+      levels: grey levels of images (integers 0 .. levels - 1); 0 for vectors.
+      low, high: the interval that grey levels are scaled to.
+      dequantize: add to each grey level a uniform noise of one level, so that images have a density.
+      flip: mirror images left to right with probability ½ when augmenting.
+      shift, scale: vectors are (v - shift) / scale.
+    """
+
+    levels: int
+    low: float = -1.0
+    high: float = 1.0
+    dequantize: bool = False
+    flip: bool = False
+    shift: tuple[float, ...] = ()
+    scale: float = 1.0
+
+    def encode(self, stored: Num[Array, "b H W C"], noise: Float[Array, "b H W C"] | None = None) -> Array:
+        """Network units of stored examples.
+
+        Args:
+          stored: grey levels or vectors.
+          noise: in [0, 1), the position within each grey level; its middle where None. Used where `dequantize`.
+        """
+        if not self.levels:
+            return (jnp.asarray(stored, jnp.float32) - jnp.array(self.shift, jnp.float32)) / self.scale
+        grey = jnp.asarray(stored).astype(jnp.float32)
+        if self.dequantize:
+            grey = (grey + (0.5 if noise is None else noise)) / self.levels
+        else:
+            grey = grey / (self.levels - 1)
+        return self.low + (self.high - self.low) * grey
+
+    def decode(self, x: Float[Array, "b H W C"]) -> Array:
+        """The stored form of network units: the nearest grey level as uint8, or a float32 vector."""
+        if not self.levels:
+            return x * self.scale + jnp.array(self.shift, x.dtype)
+        grey = (x - self.low) / (self.high - self.low)
+        grey = jnp.floor(grey * self.levels) if self.dequantize else jnp.round(grey * (self.levels - 1))
+        return jnp.clip(grey, 0, self.levels - 1).astype(jnp.uint8)
+
+    def augment(self, key: jax.Array, stored: Num[Array, "b H W C"], index: Int[Array, " b"]) -> Array:
+        """Network units of training examples, dequantized and mirrored at random where the scaling says so.
+
+        What happens to an example depends on the key and on its index alone, not on the others beside it.
+
+        Args:
+          key: one for the step.
+          stored: grey levels or vectors.
+          index: of each example, in its data set.
+        """
+        if not self.levels:
+            return self.encode(stored)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+        noise = None
+        if self.dequantize:
+            noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), stored.shape[1:]))(keys)
+        x = self.encode(stored, noise)
+        if self.flip:
+            mirrored = jax.vmap(lambda k: jax.random.bernoulli(jax.random.fold_in(k, 1)))(keys)
+            x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
+        return x
+
+
+def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, ...], float]:
+    """Shift and scale that bring vectors to mean zero and a standard deviation of ½, the same for all components."""
+    vectors = vectors.astype(np.float64).reshape(len(vectors), -1)
+    shift = vectors.mean(axis=0)
+    std = math.sqrt(((vectors - shift) ** 2).mean())
+    return tuple(shift.tolist()), (std / VECTOR_STD) or 1.0
+
+
+def mean_norm(scaling: Scaling, stored: Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
+    """Mean Euclidean norm of examples in network units; of `most` of them, evenly spread, where there are more."""
+    some = stored[:: max(1, len(stored) // most)]
+    x = np.concatenate([np.asarray(scaling.encode(chunk)) for chunk in np.array_split(some, -(-len(some) // 1000))])
+    return float(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1).mean())

@@ -1,0 +1,44 @@
+"""A residual multilayer perceptron for vectors."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pfgm_jax.models import layers
+
+
+class MLP(nn.Module):
+    """Residual layers over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
+
+    A noise level ranges over several orders of magnitude, and so do the points seen at it; the network is therefore shown
+    the logarithm of the condition, and each point once as it is and once divided by √(condition² + |x|²/N).
+
+    Attributes:
+      out_channels: channels of the output.
+      nf: width of the hidden layers.
+      num_res_blocks: number of residual layers.
+    """
+
+    out_channels: int
+    nf: int = 128
+    num_res_blocks: int = 4
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], cond: Float[Array, " B"], train: bool = False
+    ) -> Float[Array, "B H W out"]:
+        del train
+        flat = x.reshape(len(x), -1)
+        norm = jnp.sqrt(cond**2 + jnp.mean(flat**2, axis=1))[:, None]
+        scales = jnp.concatenate([jnp.log(norm), jnp.log(cond)[:, None]], axis=1)
+        h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)
+        angles = 2.0 ** jnp.arange(4) * scales[..., None]
+        h = jnp.concatenate([h, jnp.sin(angles).reshape(len(x), -1), jnp.cos(angles).reshape(len(x), -1)], axis=1)
+        h = layers.dense(self.nf, "in")(h)
+        for i in range(self.num_res_blocks):
+            y = nn.silu(layers.dense(self.nf, f"block_{i}_0")(nn.LayerNorm(name=f"norm_{i}")(h)))
+            h = h + layers.dense(self.nf, f"block_{i}_1", init_scale=0.1)(y)
+        h = nn.silu(nn.LayerNorm(name="norm_out")(h))
+        size = x.shape[1] * x.shape[2]
+        out = layers.dense(size * self.out_channels, "out", init_scale=0.0)(h)
+        return out.reshape(*x.shape[:-1], self.out_channels)

@@ -1,0 +1,53 @@
+"""What training changes: parameters, their moving average, the optimiser's moments, the step."""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a run after `step` optimiser steps."""
+
+    step: Int[Array, ""]
+    params: PyTree[Float[Array, "..."]]
+    ema_params: PyTree[Float[Array, "..."]]
+    opt_state: optax.OptState
+
+
+def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Adam with a linear warm-up from 0, behind a limit on the gradient's global norm, as in the authors' release.
+
+    The first step therefore has a learning rate of 0 and moves only Adam's moments.
+    """
+
+    def learning_rate(step):
+        return optim.lr * jnp.minimum(step / optim.warmup, 1.0) if optim.warmup else optim.lr
+
+    return optax.chain(
+        optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),
+        optax.add_decayed_weights(optim.weight_decay) if optim.weight_decay else optax.identity(),
+        optax.adam(learning_rate, b1=optim.beta1, b2=0.999, eps=optim.eps),
+    )
+
+
+def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step; the moving average starts at the parameters."""
+    # A copy: donated buffers must not be shared between leaves.
+    ema_params = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer.init(params))
+
+
+def apply_gradients(
+    state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_rate: float
+) -> TrainState:
+    """One optimiser step and one step of the moving average, whose decay rises to `ema_rate`: min(rate, (1+n)/(10+n))."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    n = state.step + 1
+    decay = jnp.minimum(ema_rate, (1.0 + n) / (10.0 + n))
+    ema_params = jax.tree.map(lambda e, p: e - (1.0 - decay) * (e - p), state.ema_params, params)
+    return TrainState(n, params, ema_params, opt_state)

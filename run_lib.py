@@ -1,0 +1,253 @@
+"""train() and sample(): how the parts of pfgm_jax are wired into runs."""
+
+import functools
+import logging
+import math
+import time
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import PyTree
+from tqdm import tqdm
+
+from pfgm_jax import config as config_lib
+from pfgm_jax import datasets, losses, sampling, writers
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.errors import InputError, TrainingError
+from pfgm_jax.state import TrainState, create_optimizer, create_state
+
+log = logging.getLogger("pfgm_jax")
+
+GRID_SAMPLES = 64
+HELD_OUT_BATCHES = 8
+
+
+def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
+    """Trains, resuming where a run in the workdir stopped.
+
+    Args:
+      config: see configs/default.py.
+      workdir: receives config.json, checkpoints/, samples/, tensorboard/ and metrics.jsonl.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      InputError: the config, the data or the workdir is not fit.
+      TrainingError: the loss was not finite.
+      SolveError: samples at a snapshot could not be drawn.
+    """
+    config_lib.validate(config)
+    dataset = datasets.load_dataset(config.data.dataset)
+    config = config_lib.fill_in(config, dataset)
+    training = config.training
+    workdir = _open_workdir(workdir, config)
+    _report(config, dataset)
+
+    model, method = config_lib.create_model(config), config_lib.create_method(config)
+    optimizer, scaling = create_optimizer(config.optim), config_lib.create_scaling(config)
+    key_init, key_train, key_test, key_sample = jax.random.split(jax.random.key(config.seed), 4)
+
+    loss_arguments = {
+        "method": method, "model": model, "scaling": scaling, "field_chunk": training.field_chunk
+    }
+    step_fn = jax.jit(
+        functools.partial(
+            losses.train_step, optimizer=optimizer, ema_rate=config.model.ema_rate, **loss_arguments
+        ),
+        donate_argnames="state",
+    )
+    test_loss = jax.jit(functools.partial(losses.mean_loss, train=False, **loss_arguments))
+    sampler = _sampler(config, model, batch_size=GRID_SAMPLES)
+    charges = jnp.asarray(dataset.train) if training.field_reference == "dataset" else None
+    # With the whole data set as charges, the rest of the batch would not be looked at.
+    rows = training.batch_size if charges is None else training.small_batch_size
+
+    def batch_of(split, seed, step, rows):
+        index = datasets.batch_indices(seed, step, training.batch_size, len(split))[:rows]
+        return losses.Batch(split[index], index)
+
+    def held_out_loss(params):
+        # Of a small test split, some points are drawn more than once; perturbations are the same each time.
+        batches = [batch_of(dataset.test, config.seed, i, rows) for i in range(HELD_OUT_BATCHES)]
+        keys = jax.random.split(key_test, HELD_OUT_BATCHES)
+        test_charges = None if charges is None else dataset.test
+        return float(np.mean([test_loss(params, k, b, test_charges) for k, b in zip(keys, batches, strict=True)]))
+
+    saved_config = config_lib.to_dict(config)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
+    init = lambda key: create_state(_init_params(model, config, key), optimizer)
+    state = checkpoints.restore(jax.eval_shape(init, key_init))
+    if state is None:
+        state = jax.jit(init)(key_init)
+    else:
+        log.info("Resuming after step %d", int(state.step))
+    start = int(state.step)
+    parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    log.info("%s parameters, %d devices (%s)", f"{parameters:,}", jax.device_count(), jax.devices()[0].device_kind)
+
+    pending = []  # metrics of the steps since the last log, still on the devices
+    last_log = time.perf_counter()
+    with (
+        checkpoints,
+        writers.MetricWriter(workdir, start) as writer,
+        tqdm(total=training.n_iters, initial=start, unit="step", dynamic_ncols=True) as bar,
+    ):
+        for step in range(start + 1, training.n_iters + 1):
+            batch = batch_of(dataset.train, config.seed, step - 1, rows)
+            state, metrics = step_fn(state, key_train, batch, charges)
+            pending.append(metrics)
+            bar.update()
+            last = step == training.n_iters
+            evaluates = step % training.eval_freq == 0 or last
+            snapshot = step % training.snapshot_freq == 0 or last
+            saves = step % training.snapshot_freq_for_preemption == 0 or snapshot
+
+            if step % training.log_freq == 0 or evaluates or saves:
+                values = _mean_of_finite(pending, step)
+                now = time.perf_counter()
+                values["steps_per_second"] = len(pending) / (now - last_log)
+                values["images_per_second"] = values["steps_per_second"] * training.small_batch_size
+                if evaluates:
+                    values["held_out_loss"] = held_out_loss(state.ema_params)
+                writer.scalars(step, values)
+                bar.set_postfix({k: f"{values[k]:.3g}" for k in ("loss", "images_per_second")})
+                pending, last_log = [], time.perf_counter()
+            if saves:
+                checkpoints.save(state, saved_config)
+            if snapshot and training.snapshot_sampling and config.data.levels:
+                solution = sampler(state.ema_params, key_sample, 0).check()
+                pixels = writers.to_pixels(np.asarray(scaling.decode(solution.x)), config.data.levels)
+                grid = writers.image_grid(pixels)
+                (workdir / "samples").mkdir(exist_ok=True)
+                writers.to_picture(grid).save(workdir / "samples" / f"{step}.png")
+                writer.image(step, "samples", grid)
+                last_log = time.perf_counter()
+    return state
+
+
+def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
+    """Draws `sampling.num_samples` samples from a trained model.
+
+    Args:
+      config: of the run; sampling may differ.
+      workdir: of the run.
+
+    Returns:
+      The folder that received samples.npz, and for images grid.png and one PNG file an image.
+
+    Raises:
+      InputError: the config is not fit, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
+    """
+    config_lib.validate(config)
+    config = config_lib.fill_in_from_run(config, config_lib.read(workdir))
+    options = config.sampling
+    model, scaling = config_lib.create_model(config), config_lib.create_scaling(config)
+    params, step = load_params(config, workdir, options.checkpoint or None)
+
+    batch_size = min(options.batch_size, options.num_samples)
+    sampler = functools.partial(_sampler(config, model, batch_size), params)
+    batches = []
+    with tqdm(total=options.num_samples, unit="image", dynamic_ncols=True) as bar:
+        for batch in sampling.sample_in_batches(
+            sampler, jax.random.key(config.seed), options.num_samples, batch_size
+        ):
+            batches.append(batch)
+            bar.update(len(batch[0]))
+    x, evaluations = (np.concatenate(part) for part in zip(*batches, strict=True))
+    stored = np.asarray(scaling.decode(x))
+
+    folder = workdir / "samples" / f"{step}-{options.ode_solver}"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "samples.npz", samples=stored, evaluations=evaluations)
+    if scaling.levels:
+        pixels = writers.to_pixels(stored, scaling.levels)
+        writers.to_picture(writers.image_grid(pixels[:GRID_SAMPLES])).save(folder / "grid.png")
+        digits = len(str(len(pixels) - 1))
+        for i, image in enumerate(pixels):
+            writers.to_picture(image).save(folder / f"{i:0{digits}}.png")
+    log.info(
+        "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
+        len(stored), step, evaluations.mean(), evaluations.max(), folder,
+    )
+    return folder
+
+
+def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | None = None) -> tuple[PyTree, int]:
+    """The averaged parameters of a checkpoint of a run, and its step.
+
+    Raises:
+      InputError: there is no such checkpoint.
+    """
+    model = config_lib.create_model(config)
+    init = lambda key: create_state(_init_params(model, config, key), create_optimizer(config.optim))
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train")
+    with Checkpoints(directory) as checkpoints:
+        return checkpoints.restore_ema(jax.eval_shape(init, jax.random.key(0)), step)
+
+
+def _init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:
+    x = jnp.zeros((1, *config_lib.image_shape(config)))
+    return model.init(key, x, jnp.ones(1))["params"]
+
+
+def _sampler(config: ml_collections.ConfigDict, model: nn.Module, batch_size: int):
+    """(params, key, number of the first sample) -> a batch of samples, compiled once."""
+    method, solver = config_lib.create_method(config), config_lib.create_solver(config)
+
+    @jax.jit
+    def sampler(params, key, first):
+        net = lambda x, cond: model.apply({"params": params}, x, cond)
+        return sampling.sample(method, net, key, batch_size, solver, first)
+
+    return sampler
+
+
+def _mean_of_finite(pending: list[dict[str, jax.Array]], last_step: int) -> dict[str, float]:
+    """The means of metrics since the last log.
+
+    Raises:
+      TrainingError: one of them is not finite.
+    """
+    fetched = jax.device_get(pending)
+    for i, metrics in enumerate(fetched):
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the {name} of step {last_step - len(fetched) + 1 + i} is {value}; training stops, and the last "
+                    "checkpoint before it is kept. Lower optim.lr, lengthen optim.warmup, or look at the data"
+                )
+    return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
+
+
+def _open_workdir(workdir: Path, config: ml_collections.ConfigDict) -> Path:
+    """Makes the workdir, or checks that what it holds is a run of the same model; writes config.json."""
+    if (workdir / "config.json").exists():
+        config_lib.check_same_model(config, config_lib.read(workdir))
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"--workdir is {workdir}, which is a file or lies in one; name a folder") from None
+    except OSError as error:
+        raise InputError(f"--workdir is {workdir}, which cannot be made ({error.strerror}); name another") from None
+    config_lib.write(config, workdir)
+    return workdir
+
+
+def _report(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
+    height, width, channels = dataset.shape
+    log.info(
+        "%s: %d training and %d test examples of %d x %d x %d",
+        config.data.dataset, len(dataset.train), len(dataset.test), height, width, channels,
+    )
+    log.info(
+        "M = %g, z_max = %.4g, upper_norm = %.4g",
+        config.training.M, config.sampling.z_max, config.sampling.upper_norm,
+    )

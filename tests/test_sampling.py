@@ -1,0 +1,58 @@
+"""The backward ODE with the exact field of a small data set, without a network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from pfgm_jax import sampling
+from pfgm_jax.field import normalize_field, poisson_field
+from pfgm_jax.methods import Poisson
+from pfgm_jax.ode import Solver
+
+
+def _exact_network(charges):
+    def net(x, z):
+        return normalize_field(poisson_field(x.reshape(len(x), -1), z, charges), 5.0)[:, None, None]
+
+    return net
+
+
+@pytest.mark.parametrize("dim", [2, 16, 192])
+def test_exact_field_carries_the_prior_to_the_charges_in_equal_shares(dim):
+    charges = jax.random.uniform(jax.random.key(dim), (16, dim), minval=-1, maxval=1)
+    # The paper's formula below z_exp takes |E_x| for |E|, which shows in these distances: hence the exact one.
+    method = Poisson(shape=(1, 1, dim), z_max=100.0, upper_norm=1e30, exact_substitution=True)
+    solver = Solver("rk45", rtol=1e-5, atol=1e-6)
+    draw = jax.jit(lambda key: sampling.sample(method, _exact_network(charges), key, 4096, solver))
+    x = np.asarray(draw(jax.random.key(0)).check().x, np.float64)[:, 0, 0]
+
+    squared = ((x[:, None] - np.asarray(charges, np.float64)) ** 2).sum(-1)
+    assert stats.chisquare(np.bincount(squared.argmin(1), minlength=16)).pvalue > 1e-3
+    # What one charge's field implies of the distance at z_min.
+    law = stats.betaprime(dim / 2, 0.5)
+    assert stats.kstest(squared.min(1) / method.z_min**2, law.cdf).pvalue > 1e-3
+
+
+def test_one_charge_attracts_in_a_straight_line():
+    y = jnp.linspace(-0.9, 0.7, 12)[None]
+    method = Poisson(shape=(1, 1, 12), exact_substitution=True)
+    x = method.prior_sample(jax.random.key(0), 50)
+    end = sampling.integrate(method, _exact_network(y), x, Solver("rk45", rtol=1e-6, atol=1e-6)).check().x
+    straight = y + (x - y) * (method.z_min / method.z_max)
+    np.testing.assert_allclose(end, straight, atol=2e-4)
+
+
+def test_sample_k_depends_on_key_and_k_alone():
+    charges = jax.random.uniform(jax.random.key(1), (16, 5), minval=-1, maxval=1)
+    method = Poisson(shape=(1, 1, 5))
+    draw = jax.jit(
+        lambda n, first: sampling.sample(method, _exact_network(charges), jax.random.key(0), n, Solver(), first),
+        static_argnums=0,
+    )
+    one_batch = draw(10, 0)
+    parts = list(sampling.sample_in_batches(lambda key, first: draw(4, first), jax.random.key(0), 10, 4))
+    assert [len(x) for x, _ in parts] == [4, 4, 2]
+    np.testing.assert_allclose(np.concatenate([x for x, _ in parts]), one_batch.x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate([n for _, n in parts]), one_batch.evaluations)
