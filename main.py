@@ -3,10 +3,12 @@
 import logging
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
+import run_lib
 from pfgm_jax.errors import InputError, PfgmError
 
 MODES = ("train", "sample")
@@ -38,14 +40,13 @@ def set_up_logging() -> None:
     log.propagate = False
 
 
-def _fail(sentence: str):
+def _fail(sentence: str) -> NoReturn:
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(1)
 
 
 def main(argv: list[str]) -> None:
-    import run_lib  # after the flags are known to be right: it loads JAX
-
+    """Runs a mode."""
     if len(argv) > 1:
         raise InputError(f"{argv[1]!r} is not a flag; see python main.py --help")
     set_up_logging()

@@ -52,13 +52,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     optimizer, scaling = create_optimizer(config.optim), config_lib.create_scaling(config)
     key_init, key_train, key_test, key_sample = jax.random.split(jax.random.key(config.seed), 4)
 
-    loss_arguments = {
-        "method": method, "model": model, "scaling": scaling, "field_chunk": training.field_chunk
-    }
+    loss_arguments = {"method": method, "model": model, "scaling": scaling, "field_chunk": training.field_chunk}
     step_fn = jax.jit(
-        functools.partial(
-            losses.train_step, optimizer=optimizer, ema_rate=config.model.ema_rate, **loss_arguments
-        ),
+        functools.partial(losses.train_step, optimizer=optimizer, ema_rate=config.model.ema_rate, **loss_arguments),
         donate_argnames="state",
     )
     test_loss = jax.jit(functools.partial(losses.mean_loss, train=False, **loss_arguments))
@@ -146,20 +142,9 @@ def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
     """
     config_lib.validate(config)
     config = config_lib.fill_in_from_run(config, config_lib.read(workdir))
-    options = config.sampling
-    model, scaling = config_lib.create_model(config), config_lib.create_scaling(config)
+    scaling, options = config_lib.create_scaling(config), config.sampling
     params, step = load_params(config, workdir, options.checkpoint or None)
-
-    batch_size = min(options.batch_size, options.num_samples)
-    sampler = functools.partial(_sampler(config, model, batch_size), params)
-    batches = []
-    with tqdm(total=options.num_samples, unit="image", dynamic_ncols=True) as bar:
-        for batch in sampling.sample_in_batches(
-            sampler, jax.random.key(config.seed), options.num_samples, batch_size
-        ):
-            batches.append(batch)
-            bar.update(len(batch[0]))
-    x, evaluations = (np.concatenate(part) for part in zip(*batches, strict=True))
+    x, evaluations = draw(config, params, options.num_samples)
     stored = np.asarray(scaling.decode(x))
 
     folder = workdir / "samples" / f"{step}-{options.ode_solver}"
@@ -173,9 +158,38 @@ def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
             writers.to_picture(image).save(folder / f"{i:0{digits}}.png")
     log.info(
         "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
-        len(stored), step, evaluations.mean(), evaluations.max(), folder,
+        len(stored),
+        step,
+        evaluations.mean(),
+        evaluations.max(),
+        folder,
     )
     return folder
+
+
+def draw(config: ml_collections.ConfigDict, params: PyTree, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws n samples, `sampling.batch_size` at a time.
+
+    Args:
+      config: filled in.
+      params: of its network.
+      n: number of samples.
+
+    Returns:
+      Samples [n, H, W, C] in network units, and evaluations of the network [n].
+
+    Raises:
+      SolveError: the ODE could not be solved.
+    """
+    batch_size = min(config.sampling.batch_size, n)
+    sampler = functools.partial(_sampler(config, config_lib.create_model(config), batch_size), params)
+    batches = []
+    with tqdm(total=n, unit="sample", dynamic_ncols=True) as bar:
+        for batch in sampling.sample_in_batches(sampler, jax.random.key(config.seed), n, batch_size):
+            batches.append(batch)
+            bar.update(len(batch[0]))
+    x, evaluations = (np.concatenate(part) for part in zip(*batches, strict=True))
+    return x, evaluations
 
 
 def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | None = None) -> tuple[PyTree, int]:
@@ -188,7 +202,9 @@ def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | No
     init = lambda key: create_state(_init_params(model, config, key), create_optimizer(config.optim))
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train")
+        raise InputError(
+            f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train"
+        )
     with Checkpoints(directory) as checkpoints:
         return checkpoints.restore_ema(jax.eval_shape(init, jax.random.key(0)), step)
 
@@ -204,7 +220,7 @@ def _sampler(config: ml_collections.ConfigDict, model: nn.Module, batch_size: in
 
     @jax.jit
     def sampler(params, key, first):
-        net = lambda x, cond: model.apply({"params": params}, x, cond)
+        net = lambda x, cond: jnp.asarray(model.apply({"params": params}, x, cond))
         return sampling.sample(method, net, key, batch_size, solver, first)
 
     return sampler
@@ -245,9 +261,16 @@ def _report(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Non
     height, width, channels = dataset.shape
     log.info(
         "%s: %d training and %d test examples of %d x %d x %d",
-        config.data.dataset, len(dataset.train), len(dataset.test), height, width, channels,
+        config.data.dataset,
+        len(dataset.train),
+        len(dataset.test),
+        height,
+        width,
+        channels,
     )
     log.info(
         "M = %g, z_max = %.4g, upper_norm = %.4g",
-        config.training.M, config.sampling.z_max, config.sampling.upper_norm,
+        config.training.M,
+        config.sampling.z_max,
+        config.sampling.upper_norm,
     )

@@ -1,7 +1,7 @@
 """scikit-learn's 1,797 handwritten digits of 8x8 pixels and 17 grey levels; trains in minutes on a laptop CPU.
 
-    python main.py --mode train  --config configs/digits.py
-    python main.py --mode sample --config configs/digits.py
+python main.py --mode train  --config configs/digits.py
+python main.py --mode sample --config configs/digits.py
 """
 
 from configs import default

@@ -1,7 +1,7 @@
 """A heart in the plane, learned by a multilayer perceptron in a minute on a laptop CPU.
 
-    python main.py --mode train  --config configs/heart.py
-    python main.py --mode sample --config configs/heart.py
+python main.py --mode train  --config configs/heart.py
+python main.py --mode sample --config configs/heart.py
 """
 
 from configs import default

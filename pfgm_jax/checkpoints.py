@@ -60,7 +60,7 @@ class Checkpoints:
             )
         shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))
-        return restored.state
+        return restored["state"]
 
     def restore_ema(self, template: TrainState, step: int | None = None) -> tuple[PyTree, int]:
         """The averaged parameters of a step, or of the latest, and the step.
@@ -70,9 +70,7 @@ class Checkpoints:
         """
         state = self.restore(template, step)
         if state is None:
-            raise InputError(
-                f"there is no checkpoint in {self.directory}; train first: python main.py --mode train"
-            )
+            raise InputError(f"there is no checkpoint in {self.directory}; train first: python main.py --mode train")
         return state.ema_params, int(state.step)
 
     def close(self) -> None:

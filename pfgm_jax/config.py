@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,15 +118,16 @@ _IDENTITY = (
 
 
 def _get(config: ml_collections.ConfigDict, path: str) -> Any:
+    value: Any = config
     for name in path.split("."):
-        config = config[name]
-    return config
+        value = value[name]
+    return value
 
 
 def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
     group, name = path.split(".")
     with config.ignore_type():
-        config[group][name] = value
+        _get(config, group)[name] = value
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
@@ -325,7 +325,7 @@ def write(config: ml_collections.ConfigDict, workdir: Path) -> None:
     path = workdir / "config.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read(workdir: Path) -> ml_collections.ConfigDict:

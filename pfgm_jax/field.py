@@ -137,7 +137,12 @@ def poisson_field(
     return jnp.concatenate([e_x, -z[:, None]], axis=1)
 
 
-def normalize_field(E: Float[Array, "b N+1"], gamma: float) -> Float[Array, "b N+1"]:
-    """The regression target √N · E / (|E| + γ) (Xu et al. 2022, section 3.2 and appendix B.1); 0 where E is 0."""
+def normalize_field(E: Float[Array, "b d"], gamma: float) -> Float[Array, "b d"]:
+    """The regression target √N · E / (|E| + γ) (Xu et al. 2022, section 3.2 and appendix B.1); 0 where E is 0.
+
+    Args:
+      E: field vectors of d = N + 1 components, the z part last.
+      gamma: γ, in the units of E.
+    """
     dim = E.shape[-1] - 1
     return jnp.sqrt(1.0 * dim) * E / (jnp.linalg.norm(E, axis=-1, keepdims=True) + gamma)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Num, PyTree
 
@@ -18,8 +19,8 @@ from pfgm_jax.state import TrainState, apply_gradients
 class Batch(NamedTuple):
     """Stored examples (grey levels or vectors) and their indices in their data set."""
 
-    stored: Num[Array, "B H W C"]
-    index: Int[Array, " B"]
+    stored: Num[Array | np.ndarray, "B H W C"]
+    index: Int[Array | np.ndarray, " B"]
 
 
 def dataset_field(
@@ -71,7 +72,7 @@ def mean_loss(
     field = None if charges is None else dataset_field(scaling, key_augment, charges, field_chunk)
     pair = method.training_pair(key_pair, data, field)
     output = model.apply({"params": params}, pair.x, pair.cond, train=train, rngs={"dropout": key_dropout})
-    return jnp.mean(method.loss(output, pair))
+    return jnp.mean(method.loss(jnp.asarray(output), pair))
 
 
 def train_step(

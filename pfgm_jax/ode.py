@@ -81,9 +81,8 @@ class Solution(NamedTuple):
 def solve(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1: float, solver: Solver) -> Solution:
     """Integrates dx/dt = velocity(x, t) from t0 to t1; pure, to be jitted by the caller.
 
-    The fixed-step solvers step in e^t, on a grid uniform in t: x <- x + (e^(t' - t) - 1) dx/dt, since it is in the noise
-    level e^t itself that trajectories are nearly straight (Xu et al. 2022, appendix B.2.4). 'improved_euler' ends on a
-    plain Euler step, which saves an evaluation where the velocity is least smooth.
+    The fixed-step solvers step in e^t, on a grid uniform in t: x <- x + (e^(t' - t) - 1) dx/dt, since it is in the
+    noise level e^t itself that trajectories are nearly straight. 'improved_euler' ends on a plain Euler step.
 
     Args:
       velocity: (x [b, ...], t) -> dx/dt [b, ...]; each sample's velocity depends on this sample alone.
@@ -136,7 +135,7 @@ def trajectory(
 def _solve_adaptive(velocity: Velocity, x: Float[Array, "..."], t0: float, t1: float, solver: Solver):
     method = ADAPTIVE[solver.name]()
     result = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, y, _: velocity(y, t)),
+        diffrax.ODETerm(lambda t, y, _: velocity(y, jnp.asarray(t))),
         method,
         # As float32: a Python float would promote the state where 64-bit types are enabled.
         jnp.float32(t0),
@@ -150,7 +149,7 @@ def _solve_adaptive(velocity: Velocity, x: Float[Array, "..."], t0: float, t1: f
         adjoint=diffrax.ForwardMode(),
     )
     # Both methods have seven stages, of which the last is the first of the next step.
-    return result.ys[0], 1 + 6 * result.stats["num_steps"], result.result == diffrax.RESULTS.successful
+    return jnp.asarray(result.ys)[0], 1 + 6 * result.stats["num_steps"], result.result == diffrax.RESULTS.successful
 
 
 def _solve_fixed(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1: float, solver: Solver):
@@ -158,7 +157,7 @@ def _solve_fixed(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1:
 
     def steps(method, x, levels):
         result = diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda level, y, _: velocity(y, jnp.log(level)) / level),
+            diffrax.ODETerm(lambda level, y, _: velocity(y, jnp.log(jnp.asarray(level))) / level),
             method,
             levels[0],
             levels[-1],
@@ -169,7 +168,7 @@ def _solve_fixed(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1:
             max_steps=len(levels),
             adjoint=diffrax.ForwardMode(),
         )
-        return result.ys[0]
+        return jnp.asarray(result.ys)[0]
 
     if solver.name == "euler":
         return steps(diffrax.Euler(), x, levels), solver.steps

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -37,7 +38,9 @@ def integrate(method: Method, net: Network, x: Float[Array, "b H W C"], solver: 
     return ode.solve(lambda y, t: method.velocity(net, y, t), x, method.t_prior, method.t_data, solver)
 
 
-def sample_in_batches(sampler: Sampler, key: jax.Array, n: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def sample_in_batches(
+    sampler: Sampler, key: jax.Array, n: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Draws n samples, `batch_size` at a time, so that any number needs one compilation.
 
     Args:
@@ -53,6 +56,6 @@ def sample_in_batches(sampler: Sampler, key: jax.Array, n: int, batch_size: int)
       SolveError: a solve failed.
     """
     for first in range(0, n, batch_size):
-        solution = sampler(key, np.int32(first)).check()
+        solution = sampler(key, jnp.int32(first)).check()
         keep = min(batch_size, n - first)
         yield np.asarray(solution.x)[:keep], np.asarray(solution.evaluations)[:keep]

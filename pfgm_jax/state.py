@@ -44,7 +44,7 @@ def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> Tra
 def apply_gradients(
     state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_rate: float
 ) -> TrainState:
-    """One optimiser step and one step of the moving average, whose decay rises to `ema_rate`: min(rate, (1+n)/(10+n))."""
+    """One optimiser step and one of the moving average, whose decay after n steps is min(ema_rate, (1+n)/(10+n))."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     n = state.step + 1

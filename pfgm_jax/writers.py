@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
             continue
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept))
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:

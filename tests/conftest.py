@@ -1,5 +1,15 @@
-"""Shapes and types of annotated functions are checked throughout the tests."""
+"""Shapes and types of annotated functions are checked throughout the tests; compilations are kept between them."""
 
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("pfgm_jax", "beartype.beartype")
+import tests.typechecker  # noqa: F401  (the hook finds it by name)
+
+install_import_hook("pfgm_jax", "tests.typechecker.check")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

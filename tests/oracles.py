@@ -28,4 +28,6 @@ def row_errors(result, exact):
 def image_like_charges(rng, count, dim):
     """Charges that lie near a low-dimensional set, as images do, in [-1, 1] or so."""
     basis = rng.normal(size=(20, dim))
-    return (np.tanh(0.5 * rng.normal(size=(count, 20)) @ basis) + 0.3 * rng.normal(size=(count, dim))).astype(np.float32)
+    return (np.tanh(0.5 * rng.normal(size=(count, 20)) @ basis) + 0.3 * rng.normal(size=(count, dim))).astype(
+        np.float32
+    )

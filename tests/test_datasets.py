@@ -111,9 +111,9 @@ def test_each_epoch_draws_every_example_once():
 @pytest.mark.parametrize("dequantize", [False, True])
 @pytest.mark.parametrize("levels", [17, 256])
 def test_every_grey_level_comes_back(levels, dequantize):
-    stored = np.arange(levels, dtype=np.uint8).reshape(1, levels, 1, 1)
+    stored = jnp.arange(levels, dtype=jnp.uint8).reshape(1, levels, 1, 1)
     scaling = Scaling(levels, dequantize=dequantize)
-    for noise in (None, np.zeros(stored.shape, np.float32), np.full(stored.shape, 0.999, np.float32)):
+    for noise in (None, jnp.full(stored.shape, 0.001), jnp.full(stored.shape, 0.999)):
         x = scaling.encode(stored, noise)
         assert float(jnp.abs(x).max()) <= 1
         np.testing.assert_array_equal(scaling.decode(x), stored)
@@ -121,29 +121,29 @@ def test_every_grey_level_comes_back(levels, dequantize):
 
 
 def test_images_span_the_interval():
-    assert np.ravel(Scaling(256).encode(np.array([[[[0, 255]]]], np.uint8))).tolist() == [-1, 1]
-    assert np.ravel(Scaling(256, low=0.0).encode(np.array([[[[0, 255]]]], np.uint8))).tolist() == [0, 1]
+    assert np.ravel(Scaling(256).encode(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [-1, 1]
+    assert np.ravel(Scaling(256, low=0.0).encode(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [0, 1]
 
 
 def test_dequantization_fills_each_grey_level_uniformly():
-    stored = np.full((200, 8, 8, 1), 3, np.uint8)
-    x = Scaling(17, dequantize=True).augment(jax.random.key(0), stored, np.arange(200, dtype=np.int32))
+    stored = jnp.full((200, 8, 8, 1), 3, jnp.uint8)
+    x = Scaling(17, dequantize=True).augment(jax.random.key(0), stored, jnp.arange(200))
     level = (np.asarray(x).ravel() + 1) / 2 * 17 - 3
     assert stats.kstest(level, "uniform").pvalue > 1e-3
 
 
 def test_augmentation_of_an_example_depends_on_key_and_index_alone():
-    stored = np.random.default_rng(0).integers(0, 17, (64, 4, 6, 1), dtype=np.uint8)
+    stored = jnp.asarray(np.random.default_rng(0).integers(0, 17, (64, 4, 6, 1), dtype=np.uint8))
     scaling = Scaling(17, dequantize=True, flip=True)
-    index = np.arange(100, 164, dtype=np.int32)
+    index = jnp.arange(100, 164)
     everything = scaling.augment(jax.random.key(0), stored, index)
     np.testing.assert_array_equal(scaling.augment(jax.random.key(0), stored[9:12], index[9:12]), everything[9:12])
 
 
 def test_half_of_the_images_are_mirrored():
-    stored = np.random.default_rng(0).integers(0, 256, (400, 4, 6, 3), dtype=np.uint8)
+    stored = jnp.asarray(np.random.default_rng(0).integers(0, 256, (400, 4, 6, 3), dtype=np.uint8))
     scaling = Scaling(256, flip=True)
-    x = np.asarray(scaling.augment(jax.random.key(0), stored, np.arange(400, dtype=np.int32)))
+    x = np.asarray(scaling.augment(jax.random.key(0), stored, jnp.arange(400)))
     plain = np.asarray(scaling.encode(stored))
     mirrored = np.array([not np.array_equal(a, b) for a, b in zip(x, plain, strict=True)])
     np.testing.assert_array_equal(x, np.where(mirrored[:, None, None, None], plain[:, :, ::-1], plain))
@@ -154,7 +154,7 @@ def test_vectors_are_centred_and_scaled_and_come_back():
     vectors = np.random.default_rng(0).normal([3, -200], [40, 7], (5000, 2)).astype(np.float32)[:, None, None]
     shift, scale = vector_scaling(vectors)
     scaling = Scaling(0, shift=shift, scale=scale)
-    x = np.asarray(scaling.encode(vectors))
+    x = np.asarray(scaling.encode(jnp.asarray(vectors)))
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(np.sqrt((x**2).mean()), 0.5, rtol=1e-5)
     np.testing.assert_allclose(scaling.decode(jnp.asarray(x)), vectors, rtol=1e-4, atol=1e-3)

@@ -103,4 +103,4 @@ def test_memory_does_not_grow_with_points_times_charges_times_dimensions():
 )
 def test_refuses(charges, chunk_size, message):
     with pytest.raises(ValueError, match=message):
-        poisson_field(np.zeros((1, 2), np.float32), np.ones(1, np.float32), charges, chunk_size=chunk_size)
+        poisson_field(jnp.zeros((1, 2)), jnp.ones(1), jnp.asarray(charges), chunk_size=chunk_size)

@@ -120,7 +120,11 @@ def test_trajectory_passes_through_the_solution(name):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"name": "rk4"}, "ode_solver is 'rk4'; choose one of"), ({"rtol": -1.0}, "rtol is -1.0"), ({"steps": 0}, "steps")],
+    [
+        ({"name": "rk4"}, "ode_solver is 'rk4'; choose one of"),
+        ({"rtol": -1.0}, "rtol is -1.0"),
+        ({"steps": 0}, "steps"),
+    ],
 )
 def test_refuses(fields, message):
     with pytest.raises(ValueError, match=message):

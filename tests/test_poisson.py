@@ -38,7 +38,7 @@ def test_perturbation_repeats_the_recorded_one():
         radius=RECORD["det/noise_normal"].reshape(64, -1),
         direction=RECORD["det/gaussian"],
     )
-    moved, z = Poisson(shape=(8, 8, 3), M=291).perturb(x, draws)
+    moved, z = Poisson(shape=(8, 8, 3), M=291).perturb(jnp.asarray(x), jax.tree.map(jnp.asarray, draws))
     recorded = RECORD["det/perturbed_samples_vec"]
     np.testing.assert_allclose(moved, recorded[:, :-1], rtol=2e-5, atol=1e-6)
     np.testing.assert_allclose(z, recorded[:, -1], rtol=2e-5)
@@ -88,7 +88,7 @@ def test_loss_is_half_the_squared_error_with_the_mean_of_the_last_channel_as_z()
     rng = np.random.default_rng(0)
     method = Poisson(shape=(2, 3, 1), small_batch_size=2)
     pair = method.training_pair(jax.random.key(0), jnp.asarray(rng.normal(size=(4, 2, 3, 1)), jnp.float32))
-    output = rng.normal(size=(2, 2, 3, 2)).astype(np.float32)
+    output = jnp.asarray(rng.normal(size=(2, 2, 3, 2)), jnp.float32)
     answer = np.c_[output[..., 0].reshape(2, 6), output[..., 1].mean((1, 2))]
     squares = (answer - np.asarray(pair.target)) ** 2
     np.testing.assert_allclose(method.loss(output, pair), 0.5 * squares.sum(1), rtol=1e-5)

@@ -13,8 +13,8 @@ def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
 def batch_indices(seed: int, step: int, batch_size: int, count: int) -> np.ndarray:
     """Indices of the examples of one step.
 
-    Examples are drawn without replacement, epoch after epoch, each in an order of its own; a batch may hold the end of one
-    epoch and the beginning of the next.
+    Examples are drawn without replacement, epoch after epoch, each in an order of its own; a batch may hold the end of
+    one epoch and the beginning of the next.
 
     Args:
       seed: of the order.

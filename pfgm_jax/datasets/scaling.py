@@ -32,7 +32,7 @@ class Scaling:
     shift: tuple[float, ...] = ()
     scale: float = 1.0
 
-    def encode(self, stored: Num[Array, "b H W C"], noise: Float[Array, "b H W C"] | None = None) -> Array:
+    def encode(self, stored: Num[Array | np.ndarray, "b H W C"], noise: Float[Array, "b H W C"] | None = None) -> Array:
         """Network units of stored examples.
 
         Args:
@@ -42,21 +42,21 @@ class Scaling:
         if not self.levels:
             return (jnp.asarray(stored, jnp.float32) - jnp.array(self.shift, jnp.float32)) / self.scale
         grey = jnp.asarray(stored).astype(jnp.float32)
-        if self.dequantize:
-            grey = (grey + (0.5 if noise is None else noise)) / self.levels
-        else:
-            grey = grey / (self.levels - 1)
-        return self.low + (self.high - self.low) * grey
+        middle = 0.5 if noise is None else noise
+        share = (grey + middle) / self.levels if self.dequantize else grey / (self.levels - 1)
+        return self.low + (self.high - self.low) * share
 
-    def decode(self, x: Float[Array, "b H W C"]) -> Array:
+    def decode(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
         """The stored form of network units: the nearest grey level as uint8, or a float32 vector."""
         if not self.levels:
-            return x * self.scale + jnp.array(self.shift, x.dtype)
+            return jnp.asarray(x) * self.scale + jnp.array(self.shift, x.dtype)
         grey = (x - self.low) / (self.high - self.low)
         grey = jnp.floor(grey * self.levels) if self.dequantize else jnp.round(grey * (self.levels - 1))
         return jnp.clip(grey, 0, self.levels - 1).astype(jnp.uint8)
 
-    def augment(self, key: jax.Array, stored: Num[Array, "b H W C"], index: Int[Array, " b"]) -> Array:
+    def augment(
+        self, key: jax.Array, stored: Num[Array | np.ndarray, "b H W C"], index: Int[Array | np.ndarray, " b"]
+    ) -> Array:
         """Network units of training examples, dequantized and mirrored at random where the scaling says so.
 
         What happens to an example depends on the key and on its index alone, not on the others beside it.
@@ -68,7 +68,7 @@ class Scaling:
         """
         if not self.levels:
             return self.encode(stored)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
         noise = None
         if self.dequantize:
             noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), stored.shape[1:]))(keys)
@@ -90,5 +90,7 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
 def mean_norm(scaling: Scaling, stored: Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
     """Mean Euclidean norm of examples in network units; of `most` of them, evenly spread, where there are more."""
     some = stored[:: max(1, len(stored) // most)]
-    x = np.concatenate([np.asarray(scaling.encode(chunk)) for chunk in np.array_split(some, -(-len(some) // 1000))])
+    x = np.concatenate(
+        [np.asarray(scaling.encode(jnp.asarray(chunk))) for chunk in np.array_split(some, -(-len(some) // 1000))]
+    )
     return float(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1).mean())

@@ -40,7 +40,7 @@ class Dataset(NamedTuple):
 
 
 def _digits() -> Dataset:
-    images = sklearn.datasets.load_digits().images.astype(np.uint8)[..., None]
+    images = np.asarray(sklearn.datasets.load_digits(return_X_y=True)[0], np.uint8).reshape(-1, 8, 8, 1)
     order = np.random.RandomState(0).permutation(len(images))
     return Dataset(images[order[:1437]], images[order[1437:]], levels=17)
 
@@ -54,7 +54,7 @@ def _heart(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _two_moons(rng: np.random.Generator, n: int) -> np.ndarray:
-    return sklearn.datasets.make_moons(n, noise=0.05, random_state=int(rng.integers(2**31)))[0]
+    return np.asarray(sklearn.datasets.make_moons(n, noise=0.05, random_state=int(rng.integers(2**31)))[0])
 
 
 def _checkerboard(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -8,7 +8,7 @@ form dx/dt = x - denoise(x, t).
 """
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float
@@ -26,11 +26,11 @@ class TrainingPair(NamedTuple):
     weight: Float[Array, " b"]
 
 
+@runtime_checkable
 class Method(Protocol):
     """A generative method. Images are [b, H, W, C] floats in network units; vectors of N numbers are [b, 1, 1, N]."""
 
     extra_channels: ClassVar[int]  # output channels of the network beyond those of its input
-    shape: tuple[int, int, int]  # H, W, C
 
     @property
     def t_prior(self) -> float:

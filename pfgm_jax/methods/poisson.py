@@ -185,16 +185,12 @@ class Poisson:
                 "perturb at most as many as there are"
             )
         charges = _flat(batch)
-        x, z = self.perturb(
-            charges[: self.small_batch_size], self.draw_perturbation(key, self.small_batch_size)
-        )
+        x, z = self.perturb(charges[: self.small_batch_size], self.draw_perturbation(key, self.small_batch_size))
         E = field_lib.poisson_field(x, z, charges) if field is None else field(x, z)
         target = jax.lax.stop_gradient(field_lib.normalize_field(E, self.gamma))
         return TrainingPair(x.reshape(-1, *self.shape), jnp.maximum(z, SMALLEST_Z), target, jnp.ones_like(z))
 
-    def _split(
-        self, output: Float[Array, "b H W out"]
-    ) -> tuple[Float[Array, "b H W C"], Float[Array, " b"]]:
+    def _split(self, output: Float[Array, "b H W out"]) -> tuple[Float[Array, "b H W C"], Float[Array, " b"]]:
         """The network's output as (v_x, v_z): v_z is the spatial mean of the last channel."""
         return output[..., :-1], jnp.mean(output[..., -1], axis=(1, 2))
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -14,17 +15,17 @@ def default_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
     return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
 
 
-def conv3x3(features: int, name: str, dtype=jnp.float32, init_scale: float = 1.0) -> nn.Conv:
+def conv3x3(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Conv:
     """A 3x3 convolution that keeps the image size."""
     return nn.Conv(features, (3, 3), padding=1, kernel_init=default_init(init_scale), dtype=dtype, name=name)
 
 
-def conv1x1(features: int, name: str, dtype=jnp.float32, init_scale: float = 1.0) -> nn.Conv:
+def conv1x1(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Conv:
     """A 1x1 convolution."""
     return nn.Conv(features, (1, 1), kernel_init=default_init(init_scale), dtype=dtype, name=name)
 
 
-def dense(features: int, name: str, dtype=jnp.float32, init_scale: float = 1.0) -> nn.Dense:
+def dense(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Dense:
     """A fully connected layer over the last axis."""
     return nn.Dense(features, kernel_init=default_init(init_scale), dtype=dtype, name=name)
 
@@ -37,7 +38,7 @@ class GroupNorm(nn.Module):
     the parameters.
     """
 
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -83,7 +84,7 @@ class AttentionBlock(nn.Module):
 
     skip_rescale: bool = True
     init_scale: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -108,7 +109,7 @@ class ResBlockBigGAN(nn.Module):
     dropout: float = 0.0
     skip_rescale: bool = True
     init_scale: float = 0.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(

@@ -10,8 +10,8 @@ from pfgm_jax.models import layers
 class MLP(nn.Module):
     """Residual layers over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
 
-    A noise level ranges over several orders of magnitude, and so do the points seen at it; the network is therefore shown
-    the logarithm of the condition, and each point once as it is and once divided by √(condition² + |x|²/N).
+    A noise level ranges over several orders of magnitude, and so do the points seen at it; the network is therefore
+    shown the logarithm of the condition, and each point at several scales.
 
     Attributes:
       out_channels: channels of the output.
@@ -40,5 +40,7 @@ class MLP(nn.Module):
             h = h + layers.dense(self.nf, f"block_{i}_1", init_scale=0.1)(y)
         h = nn.silu(nn.LayerNorm(name="norm_out")(h))
         size = x.shape[1] * x.shape[2]
-        out = layers.dense(size * self.out_channels, "out", init_scale=0.0)(h)
-        return out.reshape(*x.shape[:-1], self.out_channels)
+        # Far from the data the answer is close to a multiple of the input, which a product represents and sums do not.
+        gate = layers.dense(1, "gate", init_scale=0.0)(h) / norm
+        out = layers.dense(size * self.out_channels, "out", init_scale=0.0)(h).reshape(*x.shape[:-1], self.out_channels)
+        return out + jnp.pad(gate[:, None, None] * x, [(0, 0)] * 3 + [(0, self.out_channels - x.shape[-1])])

@@ -1,0 +1,26 @@
+# Only python3 (3.11 or newer) and make are needed; everything else goes into .venv.
+PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+
+.PHONY: install demo test lint bench
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+demo: install
+	$(PYTHON) -m benchmarks.demo
+
+test: install
+	$(PYTHON) -m pytest
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+
+bench: install
+	$(PYTHON) -m benchmarks.field

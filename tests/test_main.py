@@ -1,0 +1,52 @@
+"""The command line: exit status and the one sentence of each error."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def _run(*arguments):
+    return subprocess.run([sys.executable, "main.py", *arguments], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode", "train"], "error: flags parsing error: Flag --config must have a value"),
+        (["--mode", "trian", "--config", "configs/digits.py"], "error: flags parsing error: flag --mode=trian"),
+        (["--mode", "train", "--config", "configs/none.py"], "error: --config cannot be loaded"),
+        (
+            ["--mode", "train", "--config", "configs/digits.py", "--config.training.batchsize=3"],
+            "error: a --config override names a field that does not exist",
+        ),
+        (
+            ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=fast"],
+            "error: flags parsing error: flag --config.optim.lr=fast",
+        ),
+        (
+            ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=-1"],
+            "error: optim.lr is -1.0; give a number above 0",
+        ),
+        (
+            ["--mode", "sample", "--config", "configs/digits.py", "--workdir", "/nowhere"],
+            "error: --workdir is /nowhere, which holds no run; train first: python main.py --mode train",
+        ),
+    ],
+)
+def test_errors_are_one_sentence_and_status_one(arguments, message):
+    result = _run(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.startswith(message) and result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_trains_and_samples_from_the_command_line(tmp_path):
+    small = ["--config", "configs/heart.py", "--workdir", str(tmp_path)]
+    for field in ("training.n_iters=5", "model.nf=8", "sampling.num_samples=7", "sampling.ode_solver=euler"):
+        small.append(f"--config.{field}")
+    for mode in ("train", "sample"):
+        result = _run("--mode", mode, *small)
+        assert result.returncode == 0, result.stderr
+    assert "M = 300, z_max = 40" in _run("--mode", "train", *small).stderr
+    assert (tmp_path / "samples" / "5-euler" / "samples.npz").exists()

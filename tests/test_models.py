@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import digits, heart
+from pfgm_jax import models
+from pfgm_jax.models import layers
+from pfgm_jax.models.ncsnpp import NCSNpp
+
+
+def test_positional_embedding_equals_its_formula_for_any_real_number():
+    t = np.array([1e-10, 0.37, 5.0, 2345.6], np.float32)
+    frequency = 10000.0 ** (-np.arange(16, dtype=np.float64) / 15)
+    angle = t.astype(np.float64)[:, None] * frequency
+    expected = np.concatenate([np.sin(angle), np.cos(angle), np.zeros((4, 1))], axis=1)
+    np.testing.assert_allclose(layers.positional_embedding(jnp.asarray(t), 33), expected, atol=3e-4)
+
+
+@pytest.mark.parametrize("channels", [4, 24, 72, 256])
+def test_group_norm_makes_each_group_standard(channels):
+    x = np.random.default_rng(0).normal(3, 5, (2, 4, 6, channels)).astype(np.float32)
+    groups = {4: 1, 24: 6, 72: 18, 256: 32}[channels]
+    params = {"scale": np.linspace(1, 2, channels), "bias": np.linspace(-1, 1, channels)}
+    y = layers.GroupNorm().apply({"params": params}, jnp.asarray(x))
+    grouped = x.astype(np.float64).reshape(2, 24, groups, -1)
+    mean, var = grouped.mean((1, 3), keepdims=True), grouped.var((1, 3), keepdims=True)
+    expected = ((grouped - mean) / np.sqrt(var + 1e-6)).reshape(x.shape) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_downsampling_averages_and_undoes_upsampling():
+    x = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+    np.testing.assert_allclose(layers.upsample(jnp.asarray(x))[:, 1::2, ::2], x)
+    np.testing.assert_allclose(layers.downsample(layers.upsample(jnp.asarray(x))), x, rtol=1e-6)
+    np.testing.assert_allclose(layers.downsample(jnp.asarray(x))[0, 1, 2, 1], x[0, 2:4, 4:6, 1].mean(), rtol=1e-6)
+
+
+def test_attention_equals_its_formula():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 3, 5, 8)), jnp.float32)
+    block = layers.AttentionBlock(skip_rescale=True, init_scale=1.0)
+    params = block.init(jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype(np.float32), params)
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    h = np.asarray(layers.GroupNorm().apply({"params": params["norm"]}, x), np.float64).reshape(2, 15, 8)
+    q, k, v = (h @ p[n]["kernel"] + p[n]["bias"] for n in ("query", "key", "value"))
+    scores = q @ k.transpose(0, 2, 1) / np.sqrt(8)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    out = (weights @ v @ p["out"]["kernel"] + p["out"]["bias"]).reshape(x.shape)
+    np.testing.assert_allclose(block.apply({"params": params}, x), (x + out) / np.sqrt(2), atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (4, 12, 4), (16, 8, 3)])
+def test_u_net_answers_each_image_by_itself_and_starts_at_zero(shape):
+    model = NCSNpp(out_channels=shape[-1] + 1, nf=8, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(4,))
+    x = jax.random.normal(jax.random.key(0), (3, *shape))
+    z = jnp.array([1e-3, 1.0, 40.0])
+    params = model.init(jax.random.key(1), x, z)["params"]
+    out = model.apply({"params": params}, x, z)
+    assert out.shape == (3, *shape[:-1], shape[-1] + 1)
+    assert float(jnp.abs(out).max()) < 1e-3
+    params = jax.tree.map(lambda p: p + 0.1, params)
+    alone = model.apply({"params": params}, x[1:2], z[1:2])
+    np.testing.assert_allclose(alone, model.apply({"params": params}, x, z)[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_condition_and_dropout_reach_the_output():
+    model = NCSNpp(
+        out_channels=2, nf=8, ch_mult=(1,), num_res_blocks=1, attn_resolutions=(), dropout=0.5, init_scale=1.0
+    )
+    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 1))
+    params = model.init(jax.random.key(1), x, jnp.ones(1))["params"]
+    at = lambda z, **kw: model.apply({"params": params}, x, jnp.full(1, z), **kw)
+    assert float(jnp.abs(at(1.0) - at(2.0)).max()) > 1e-3
+    dropped = [at(1.0, train=True, rngs={"dropout": jax.random.key(k)}) for k in range(2)]
+    assert float(jnp.abs(dropped[0] - dropped[1]).max()) > 1e-3
+    np.testing.assert_array_equal(at(1.0), at(1.0))
+
+
+def test_initial_kernels_have_the_variance_of_ddpm():
+    model = NCSNpp(out_channels=4, nf=64, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(8,))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.ones(1))["params"]
+    checked = 0
+    for path, kernel in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path)
+        if "kernel" not in name:
+            continue
+        fan_in, fan_out = (np.prod(kernel.shape[:-2]) * kernel.shape[i] for i in (-2, -1))
+        last = "conv_1" in name or "conv_out" in name or "'out'" in name
+        scale = 1e-10 if last else 0.1 if any(n in name for n in ("query", "key", "value")) else 1.0
+        variance = scale * 2 / (fan_in + fan_out)
+        # Uniform: the estimate of the variance from n values has a relative error of √(0.8 / n).
+        assert abs(kernel.var() / variance - 1) < 6 * np.sqrt(0.8 / kernel.size), name
+        checked += 1
+    assert checked > 20
+
+
+def test_registry_gives_the_method_its_extra_channel():
+    for config, shape in ((digits.get_config(), (8, 8, 1)), (heart.get_config(), (1, 1, 2))):
+        config.data.num_channels = shape[-1]
+        model = models.create_model(config)
+        x = jnp.zeros((2, *shape))
+        out = jax.eval_shape(model.init_with_output, jax.random.key(0), x, jnp.ones(2))[0]
+        assert out.shape == (2, *shape[:-1], shape[-1] + 1)
+
+
+def test_registry_refuses_an_unknown_name():
+    config = digits.get_config()
+    config.model.name = "unet"
+    with pytest.raises(ValueError, match="model.name is 'unet'; choose one of ncsnpp, mlp"):
+        models.create_model(config)

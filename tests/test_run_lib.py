@@ -1,0 +1,202 @@
+"""Runs from end to end, small."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import run_lib
+from configs import digits, heart
+from pfgm_jax.errors import InputError, TrainingError
+
+
+def small_digits(**overrides):
+    config = digits.get_config()
+    changes = {
+        "training.n_iters": 6,
+        "training.batch_size": 100,
+        "training.small_batch_size": 16,
+        "training.log_freq": 2,
+        "training.eval_freq": 3,
+        "training.snapshot_freq": 6,
+        "training.snapshot_freq_for_preemption": 100,
+        "training.snapshot_sampling": False,
+        "model.nf": 8,
+        "model.ch_mult": (1,),
+        "model.num_res_blocks": 1,
+        "model.attn_resolutions": (),
+        "model.dropout": 0.1,
+        "optim.warmup": 2,
+    }
+    config.update_from_flattened_dict({**changes, **overrides})
+    return config
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "digits"
+    return run_lib.train(small_digits(), workdir), workdir
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 2, 5])
+def test_resumed_training_equals_uninterrupted_bit_for_bit(trained, tmp_path, interrupted_after):
+    run_lib.train(small_digits(**{"training.n_iters": interrupted_after}), tmp_path)
+    assert_same(run_lib.train(small_digits(), tmp_path), trained[0])
+
+
+def test_resumed_training_with_the_field_of_the_data_set_equals_uninterrupted(tmp_path):
+    whole = {"training.field_reference": "dataset", "training.field_chunk": 500}
+    expected = run_lib.train(small_digits(**whole), tmp_path / "a")
+    run_lib.train(small_digits(**whole, **{"training.n_iters": 4}), tmp_path / "b")
+    assert_same(run_lib.train(small_digits(**whole), tmp_path / "b"), expected)
+
+
+def test_running_again_when_done_changes_nothing(trained):
+    state, workdir = trained
+    before = (workdir / "metrics.jsonl").read_text()
+    assert_same(run_lib.train(small_digits(), workdir), state)
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_run_leaves_its_config_and_metrics(trained):
+    _, workdir = trained
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["training"]["M"] > 200 and config["sampling"]["z_max"] > 10 and config["data"]["levels"] == 17
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 3, 4, 6]
+    assert {"loss", "grad_norm", "steps_per_second", "images_per_second"} <= lines[0].keys()
+    assert [line["step"] for line in lines if "held_out_loss" in line] == [3, 6]
+    assert list((workdir / "tensorboard").iterdir())
+
+
+def test_lines_beyond_the_checkpoint_are_written_anew(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path, dirs_exist_ok=True)
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 8, "loss": 1.0}\n{"step": 9, "lo')
+    run_lib.train(small_digits(**{"training.n_iters": 8}), tmp_path)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 3, 4, 6, 8]
+
+
+def test_samples_are_saved_as_array_grid_and_files(trained):
+    _, workdir = trained
+    config = small_digits(
+        **{"sampling.num_samples": 10, "sampling.batch_size": 4, "sampling.ode_solver": "euler", "sampling.N": 5}
+    )
+    folder = run_lib.sample(config, workdir)
+    content = np.load(folder / "samples.npz")
+    assert content["samples"].shape == (10, 8, 8, 1) and content["samples"].dtype == np.uint8
+    assert content["samples"].max() <= 16
+    assert content["evaluations"].tolist() == [5] * 10
+    for i in range(10):
+        pixels = np.asarray(Image.open(folder / f"{i}.png"))
+        np.testing.assert_array_equal(pixels, np.round(content["samples"][i, ..., 0] * 255 / 16))
+    grid = np.asarray(Image.open(folder / "grid.png"))
+    assert grid.shape == (3 * 32, 4 * 32)
+    np.testing.assert_array_equal(grid[32 + 2, 3 * 32 :: 4], np.round(content["samples"][7, 0, :, 0] * 255 / 16))
+
+
+def test_sampling_needs_no_data(trained, tmp_path, monkeypatch):
+    def no_data(_):
+        raise AssertionError("the data were loaded")
+
+    monkeypatch.setattr(run_lib.datasets, "load_dataset", no_data)
+    config = small_digits(**{"sampling.num_samples": 2, "sampling.ode_solver": "euler", "sampling.N": 2})
+    run_lib.sample(config, trained[1])
+
+
+def test_vectors_are_learned_by_the_mlp(tmp_path):
+    config = heart.get_config()
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "own.npy", rng.normal([5, -3], [0.1, 1.0], (2000, 2)))
+    config.data.dataset = f"arrays:{tmp_path}/own.npy"
+    config.update_from_flattened_dict(
+        {
+            "training.n_iters": 300,
+            "training.small_batch_size": 256,
+            "model.nf": 32,
+            "model.ema_rate": 0.98,
+            "optim.lr": 5e-3,
+            "sampling.num_samples": 500,
+        }
+    )
+    run_lib.train(config, tmp_path / "run")
+    samples = np.load(run_lib.sample(config, tmp_path / "run") / "samples.npz")["samples"][:, 0, 0]
+    np.testing.assert_allclose(samples.mean(0), [5, -3], atol=0.3)
+    np.testing.assert_allclose(samples[:, 1].std(), 1.0, atol=0.3)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path, dirs_exist_ok=True)
+    config = small_digits(**{"training.n_iters": 40, "optim.lr": 1e30, "training.snapshot_freq_for_preemption": 1})
+    with pytest.raises(TrainingError, match=r"the (loss|grad_norm) of step \d+ is (nan|inf); training stops"):
+        run_lib.train(config, tmp_path)
+    state = run_lib.train(small_digits(**{"training.n_iters": 1}), tmp_path)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    assert int(state.step) >= 6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"data.dataset": "mnist"}, "data.dataset is 'mnist'; choose one of digits"),
+        ({"training.sde": "vp"}, "training.sde is 'vp'; choose one of poisson"),
+        ({"training.field_reference": "all"}, "training.field_reference is 'all'; choose one of batch, dataset"),
+        ({"sampling.ode_solver": "rk4"}, "sampling.ode_solver is 'rk4'; choose one of rk45"),
+        ({"sampling.rtol": -1e-4}, "sampling.rtol is -0.0001; give a number above 0"),
+        ({"sampling.z_max": 1e-4}, "sampling.z_max is 0.0001, not above sampling.z_min"),
+        ({"training.small_batch_size": 101}, "training.small_batch_size is 101, but training.batch_size is 100"),
+        ({"training.batch_size": 2000}, "training.batch_size is 2000, but digits has 1437 training examples"),
+        ({"data.image_size": 16}, "data.image_size is 16, but digits has 8; set it to 0 or to that"),
+        ({"model.name": "unet"}, "model.name is 'unet'; choose one of ncsnpp, mlp"),
+        ({"model.ch_mult": (1, 1, 1, 1, 1)}, "need sides divisible by 16, but the images are 8 x 8"),
+        ({"model.sigma_end": 50.0}, "model.sigma_end is 50.0, too large for data of mean norm"),
+        ({"optim.lr": float("nan")}, "optim.lr is nan; give a number above 0"),
+        ({"data.dataset": "heart"}, "model.name is 'ncsnpp', but heart holds vectors; choose model.name 'mlp'"),
+    ],
+)
+def test_refuses_a_bad_config_and_writes_nothing(tmp_path, overrides, message):
+    with pytest.raises(InputError, match=message):
+        run_lib.train(small_digits(**overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_refuses_a_workdir_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="--workdir is .*, which is a file or lies in one; name a folder"):
+            run_lib.train(small_digits(), workdir)
+        with pytest.raises(InputError, match="--workdir is .*, which holds no run"):
+            run_lib.sample(small_digits(), workdir)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_refuses_a_workdir_of_another_architecture_and_changes_nothing(trained):
+    _, workdir = trained
+    before = _contents(workdir)
+    other = small_digits(**{"model.nf": 16, "model.ch_mult": (1, 2)})
+    for run in (run_lib.train, run_lib.sample):
+        with pytest.raises(InputError, match=r"model\.nf is 16, and was 8; model\.ch_mult is \[1, 2\], and was \[1\]"):
+            run(other, workdir)
+    assert _contents(workdir) == before
+
+
+def test_refuses_to_sample_what_is_not_there(trained, tmp_path):
+    with pytest.raises(InputError, match="which holds no run; train first"):
+        run_lib.sample(small_digits(), tmp_path)
+    with pytest.raises(InputError, match="there is no checkpoint of step 5 in .*; it holds 6"):
+        run_lib.sample(small_digits(**{"sampling.checkpoint": 5}), trained[1])
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="config.json is damaged"):
+        run_lib.sample(small_digits(), tmp_path)

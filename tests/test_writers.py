@@ -1,0 +1,30 @@
+import numpy as np
+
+from pfgm_jax import writers
+
+
+def test_grid_places_enlarged_images_row_by_row():
+    images = np.arange(5 * 2 * 3 * 1, dtype=np.uint8).reshape(5, 2, 3, 1)
+    grid = writers.image_grid(images, shortest=4)
+    assert grid.shape == (2 * 4, 3 * 6, 1)
+    for i in range(5):
+        row, column = divmod(i, 3)
+        cell = grid[4 * row : 4 * row + 4, 6 * column : 6 * column + 6]
+        np.testing.assert_array_equal(cell[::2, ::2], images[i])
+        np.testing.assert_array_equal(cell[1::2, 1::2], images[i])
+    assert (grid[4:, 12:] == 0).all()
+
+
+def test_grey_levels_span_all_of_a_byte():
+    levels = np.arange(17, dtype=np.uint8).reshape(1, 17, 1, 1)
+    np.testing.assert_array_equal(writers.to_pixels(levels, 17).ravel(), np.round(np.linspace(0, 255, 17)))
+    every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
+    np.testing.assert_array_equal(writers.to_pixels(every, 256), every)
+
+
+def test_pictures_have_the_mode_of_their_channels():
+    for channels, mode in ((1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")):
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
+        picture = writers.to_picture(pixels)
+        assert picture.mode == mode
+        np.testing.assert_array_equal(np.asarray(picture).reshape(pixels.shape), pixels)
