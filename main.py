@@ -9,7 +9,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import run_lib
-from pfgm_jax.errors import InputError, PfgmError
+from pfgm_jax.errors import PfgmError
 
 MODES = ("train", "sample")
 
@@ -21,15 +21,21 @@ flags.mark_flag_as_required("config")
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """Flags, with what is wrong about the config in one sentence."""
+    """Flags, with what is wrong about them or the config in one sentence."""
     try:
-        return FLAGS(argv, known_only=False)
+        rest = FLAGS(argv)
+        config_path = config_flags.get_config_filename(FLAGS["config"])
+        if not Path(config_path).is_file():
+            _fail(f"--config is {config_path}, and there is no such file; give the path of a file in configs/")
     except flags.Error as error:
         _fail(f"{error}; see python main.py --help")
     except (AttributeError, KeyError) as error:
         _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
-    except (OSError, ImportError, SyntaxError) as error:
+    except (OSError, ImportError, SyntaxError, TypeError) as error:
         _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
+    if len(rest) > 1:
+        _fail(f"{rest[1]!r} is not a flag; see python main.py --help")
+    return rest
 
 
 def set_up_logging() -> None:
@@ -45,23 +51,17 @@ def _fail(sentence: str) -> NoReturn:
     sys.exit(1)
 
 
-def main(argv: list[str]) -> None:
-    """Runs a mode."""
-    if len(argv) > 1:
-        raise InputError(f"{argv[1]!r} is not a flag; see python main.py --help")
+def main(_: list[str]) -> None:
+    """Runs a mode; what is addressed to the user becomes one sentence and exit status 1."""
     set_up_logging()
     config_path = Path(config_flags.get_config_filename(FLAGS["config"]))
     workdir = Path(FLAGS.workdir or Path("runs") / config_path.stem)
     run = {"train": run_lib.train, "sample": run_lib.sample}[FLAGS.mode]
-    run(FLAGS.config, workdir)
-
-
-def _main(argv: list[str]) -> None:
     try:
-        main(argv)
+        run(FLAGS.config, workdir)
     except PfgmError as error:
         _fail(str(error))
 
 
 if __name__ == "__main__":
-    app.run(_main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=_parse_flags)

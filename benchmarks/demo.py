@@ -17,22 +17,22 @@ import numpy as np
 
 import main as command_line
 import run_lib
-from configs import digits, heart
+from configs import digits_mlp, heart
 from pfgm_jax import config as config_lib
 from pfgm_jax import datasets, ode, plots, writers
 from pfgm_jax.metrics import frechet_distance
 
 SAMPLES = 1000
 FIELD_LINES = 150
-HEMISPHERE = 6.0  # radius of the one that is drawn, in units of the heart's standard deviation times two
+HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
 
 
 def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     """Trains on digits and samples; returns evaluations per sample, the Fréchet distance and the picture."""
-    config = digits.get_config()
+    config = digits_mlp.get_config()
     run_lib.train(config, workdir)
     config = config_lib.read(workdir)
-    config.sampling.ode_solver, config.sampling.N = "improved_euler", 20
+    config.sampling.ode_solver, config.sampling.N = "improved_euler", 12
     params, _ = run_lib.load_params(config, workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES)
 

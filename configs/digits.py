@@ -13,13 +13,13 @@ def get_config():
     config.data.random_flip = False
     config.data.uniform_dequantization = True
 
-    config.training.n_iters = 3000
+    config.training.n_iters = 10_000
     config.training.batch_size = 1000
     config.training.small_batch_size = 64
     config.training.log_freq = 50
-    config.training.eval_freq = 500
-    config.training.snapshot_freq = 1000
-    config.training.snapshot_freq_for_preemption = 500
+    config.training.eval_freq = 1000
+    config.training.snapshot_freq = 5000
+    config.training.snapshot_freq_for_preemption = 1000
 
     config.model.nf = 32
     config.model.ch_mult = (1, 2)

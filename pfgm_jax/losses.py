@@ -99,5 +99,5 @@ def train_step(
     """
     key = jax.random.fold_in(key, state.step)
     loss, grads = jax.value_and_grad(mean_loss)(state.params, key, batch, charges, **loss_arguments)
-    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
     return apply_gradients(state, grads, optimizer, ema_rate), metrics

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pfgm_jax.errors import SolveError
 
+Time = float | Float[Array, ""]
 Velocity = Callable[[Float[Array, "b *shape"], Float[Array, ""]], Float[Array, "b *shape"]]
 
 ADAPTIVE = {"rk45": diffrax.Dopri5, "tsit5": diffrax.Tsit5}
@@ -78,7 +79,7 @@ class Solution(NamedTuple):
         return self
 
 
-def solve(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1: float, solver: Solver) -> Solution:
+def solve(velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, solver: Solver) -> Solution:
     """Integrates dx/dt = velocity(x, t) from t0 to t1; pure, to be jitted by the caller.
 
     The fixed-step solvers step in e^t, on a grid uniform in t: x <- x + (e^(t' - t) - 1) dx/dt, since it is in the
@@ -132,7 +133,7 @@ def trajectory(
     return jnp.concatenate([x[None], states]), end
 
 
-def _solve_adaptive(velocity: Velocity, x: Float[Array, "..."], t0: float, t1: float, solver: Solver):
+def _solve_adaptive(velocity: Velocity, x: Float[Array, "..."], t0: Time, t1: Time, solver: Solver):
     method = ADAPTIVE[solver.name]()
     result = diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, _: velocity(y, jnp.asarray(t))),
@@ -152,7 +153,7 @@ def _solve_adaptive(velocity: Velocity, x: Float[Array, "..."], t0: float, t1: f
     return jnp.asarray(result.ys)[0], 1 + 6 * result.stats["num_steps"], result.result == diffrax.RESULTS.successful
 
 
-def _solve_fixed(velocity: Velocity, x: Float[Array, "b *shape"], t0: float, t1: float, solver: Solver):
+def _solve_fixed(velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, solver: Solver):
     levels = jnp.exp(jnp.linspace(t0, t1, solver.steps + 1, dtype=jnp.float32))
 
     def steps(method, x, levels):

@@ -47,7 +47,7 @@ def field_lines_and_samples(
         alpha=0.12,
         linewidth=0,
     )
-    space.set(title="Learned field lines, from the data to the hemisphere", xlabel="x", ylabel="y", zlabel="z")
+    space.set(title="Learned field lines", xlabel="x", ylabel="y", zlabel="z")
     space.set_box_aspect((1, 1, 0.5))
 
     limit = 1.2 * np.abs(data).max()

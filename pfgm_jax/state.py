@@ -5,17 +5,24 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import PyTree
 
 
 @flax.struct.dataclass
 class TrainState:
-    """The state of a run after `step` optimiser steps."""
+    """The state of a run; its leaves are arrays, or their shapes or shardings where jax maps over it.
 
-    step: Int[Array, ""]
-    params: PyTree[Float[Array, "..."]]
-    ema_params: PyTree[Float[Array, "..."]]
-    opt_state: optax.OptState
+    Attributes:
+      step: optimiser steps taken, an int32 scalar.
+      params: of the network, float32.
+      ema_params: their moving average.
+      opt_state: the optimiser's.
+    """
+
+    step: PyTree
+    params: PyTree
+    ema_params: PyTree
+    opt_state: PyTree
 
 
 def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:

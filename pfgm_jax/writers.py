@@ -71,14 +71,22 @@ def to_picture(pixels: UInt8[np.ndarray, "H W C"]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def image_grid(images: UInt8[np.ndarray, "n H W C"], shortest: int = 32) -> UInt8[np.ndarray, "H2 W2 C"]:
-    """Images side by side in a nearly square grid; each enlarged, pixel by pixel, to at least `shortest`."""
+def image_grid(images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4) -> UInt8[np.ndarray, "H2 W2 C"]:
+    """Images side by side in a nearly square grid on a grey ground.
+
+    Args:
+      images: 8-bit pixels.
+      shortest: each image is enlarged, pixel by pixel, until its shorter side has at least this length.
+      gap: pixels around each image.
+    """
     n, h, w, c = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     zoom = max(1, math.ceil(shortest / min(h, w)))
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    padded = np.zeros((rows * columns, *images.shape[1:]), np.uint8)
-    padded[:n] = images
-    grid = padded.reshape(rows, columns, h * zoom, w * zoom, c).transpose(0, 2, 1, 3, 4)
-    return grid.reshape(rows * h * zoom, columns * w * zoom, c)
+    framed = np.pad(images, [(0, 0), (gap, 0), (gap, 0), (0, 0)], constant_values=128)
+    cells = np.full((rows * columns, *framed.shape[1:]), 128, np.uint8)
+    cells[:n] = framed
+    grid = cells.reshape(rows, columns, *framed.shape[1:]).transpose(0, 2, 1, 3, 4)
+    grid = grid.reshape(rows * framed.shape[1], columns * framed.shape[2], c)
+    return np.pad(grid, [(0, gap), (0, gap), (0, 0)], constant_values=128)

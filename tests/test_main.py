@@ -13,16 +13,22 @@ def _run(*arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "train"], "error: flags parsing error: Flag --config must have a value"),
-        (["--mode", "trian", "--config", "configs/digits.py"], "error: flags parsing error: flag --mode=trian"),
-        (["--mode", "train", "--config", "configs/none.py"], "error: --config cannot be loaded"),
+        (["--mode", "train"], "error: flag --config=None: Flag --config must have a value"),
+        (
+            ["--mode", "trian", "--config", "configs/digits.py"],
+            "error: flag --mode=trian: value should be one of <train|sample>",
+        ),
+        (
+            ["--mode", "train", "--config", "configs/none.py"],
+            "error: --config is configs/none.py, and there is no such file; give the path of a file in configs/",
+        ),
         (
             ["--mode", "train", "--config", "configs/digits.py", "--config.training.batchsize=3"],
             "error: a --config override names a field that does not exist",
         ),
         (
             ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=fast"],
-            "error: flags parsing error: flag --config.optim.lr=fast",
+            "error: flag --config.optim.lr=fast: could not convert string to float",
         ),
         (
             ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=-1"],

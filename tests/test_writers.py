@@ -5,14 +5,14 @@ from pfgm_jax import writers
 
 def test_grid_places_enlarged_images_row_by_row():
     images = np.arange(5 * 2 * 3 * 1, dtype=np.uint8).reshape(5, 2, 3, 1)
-    grid = writers.image_grid(images, shortest=4)
-    assert grid.shape == (2 * 4, 3 * 6, 1)
+    grid = writers.image_grid(images, shortest=4, gap=1)
+    assert grid.shape == (2 * 5 + 1, 3 * 7 + 1, 1)
     for i in range(5):
         row, column = divmod(i, 3)
-        cell = grid[4 * row : 4 * row + 4, 6 * column : 6 * column + 6]
+        cell = grid[5 * row + 1 : 5 * row + 5, 7 * column + 1 : 7 * column + 7]
         np.testing.assert_array_equal(cell[::2, ::2], images[i])
         np.testing.assert_array_equal(cell[1::2, 1::2], images[i])
-    assert (grid[4:, 12:] == 0).all()
+    assert (grid[:, ::7] == 128).all() and (grid[::5] == 128).all() and (grid[5:, 14:] == 128).all()
 
 
 def test_grey_levels_span_all_of_a_byte():

@@ -5,6 +5,7 @@ grey levels, vectors of N numbers as float32 [k, 1, 1, N].
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -84,22 +85,20 @@ def _plane(draw: Callable[[np.random.Generator, int], np.ndarray]) -> Dataset:
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        content = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
+            if len(content.files) == 1:
+                return content[content.files[0]]
     except FileNotFoundError:
         raise InputError(f"data.dataset names {path}, and there is no such file; give the path of a .npy or .npz file")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"data.dataset names {path}, which cannot be read as .npy or .npz ({error}); save it anew")
-    if isinstance(content, np.ndarray):
-        return content
-    if len(content.files) != 1:
-        raise InputError(
-            f"data.dataset names {path}, which holds the arrays {', '.join(content.files) or 'none'}; "
-            "save a file with exactly one"
-        )
-    try:
-        return content[content.files[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"data.dataset names {path}, which cannot be read ({error}); save it anew")
+    raise InputError(
+        f"data.dataset names {path}, which holds the arrays {', '.join(content.files) or 'none'}; "
+        "save a file with exactly one"
+    )
 
 
 def _arrays(path: Path) -> Dataset:

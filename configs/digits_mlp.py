@@ -1,0 +1,21 @@
+"""The digits of configs/digits.py by a multilayer perceptron and the exact field of all of them; what `make demo` runs.
+
+For images this small a perceptron takes a batch four times as large in a seventh of the U-Net's time.
+
+    python main.py --mode train  --config configs/digits_mlp.py
+    python main.py --mode sample --config configs/digits_mlp.py
+"""
+
+from configs import digits
+
+
+def get_config():
+    config = digits.get_config()
+    config.training.n_iters = 4000
+    config.training.small_batch_size = 256
+    config.training.field_reference = "dataset"
+
+    config.model.name = "mlp"
+    config.model.nf = 512
+    config.model.num_res_blocks = 4
+    return config
