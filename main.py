@@ -30,6 +30,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except flags.Error as error:
         _fail(f"{error}; see python main.py --help")
     except (AttributeError, KeyError) as error:
+        if "get_config" in str(error):
+            _fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
         _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
     except (OSError, ImportError, SyntaxError, TypeError) as error:
         _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
@@ -61,6 +63,8 @@ def main(_: list[str]) -> None:
         run(FLAGS.config, workdir)
     except PfgmError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error}; what was saved before is good: make room or choose another --workdir, and run again")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from jaxtyping import PyTree
 from tqdm import tqdm
 
@@ -24,6 +26,23 @@ log = logging.getLogger("pfgm_jax")
 
 GRID_SAMPLES = 64
 HELD_OUT_BATCHES = 8
+AFTER_A_BAD_STEP = (
+    "training stops, and the last good checkpoint is kept; lower optim.lr, lengthen optim.warmup, or look at the data"
+)
+
+
+class _Keys(NamedTuple):
+    """The random keys of a run, one a purpose."""
+
+    init: jax.Array
+    train: jax.Array
+    held_out: jax.Array
+    snapshots: jax.Array
+    samples: jax.Array
+
+    @classmethod
+    def of(cls, seed: int) -> "_Keys":
+        return cls(*jax.random.split(jax.random.key(seed), 5))
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
@@ -50,7 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
 
     model, method = config_lib.create_model(config), config_lib.create_method(config)
     optimizer, scaling = create_optimizer(config.optim), config_lib.create_scaling(config)
-    key_init, key_train, key_test, key_sample = jax.random.split(jax.random.key(config.seed), 4)
+    keys = _Keys.of(config.seed)
 
     loss_arguments = {"method": method, "model": model, "scaling": scaling, "field_chunk": training.field_chunk}
     step_fn = jax.jit(
@@ -70,16 +89,16 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     def held_out_loss(params):
         # Of a small test split, some points are drawn more than once; perturbations are the same each time.
         batches = [batch_of(dataset.test, config.seed, i, rows) for i in range(HELD_OUT_BATCHES)]
-        keys = jax.random.split(key_test, HELD_OUT_BATCHES)
+        batch_keys = jax.random.split(keys.held_out, HELD_OUT_BATCHES)
         test_charges = None if charges is None else dataset.test
-        return float(np.mean([test_loss(params, k, b, test_charges) for k, b in zip(keys, batches, strict=True)]))
+        return float(np.mean([test_loss(params, k, b, test_charges) for k, b in zip(batch_keys, batches, strict=True)]))
 
     saved_config = config_lib.to_dict(config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
     init = lambda key: create_state(_init_params(model, config, key), optimizer)
-    state = checkpoints.restore(jax.eval_shape(init, key_init))
+    state = checkpoints.restore(jax.eval_shape(init, keys.init))
     if state is None:
-        state = jax.jit(init)(key_init)
+        state = jax.jit(init)(keys.init)
     else:
         log.info("Resuming after step %d", int(state.step))
     start = int(state.step)
@@ -95,7 +114,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     ):
         for step in range(start + 1, training.n_iters + 1):
             batch = batch_of(dataset.train, config.seed, step - 1, rows)
-            state, metrics = step_fn(state, key_train, batch, charges)
+            state, metrics = step_fn(state, keys.train, batch, charges)
             pending.append(metrics)
             bar.update()
             last = step == training.n_iters
@@ -110,13 +129,19 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
                 values["images_per_second"] = values["steps_per_second"] * training.small_batch_size
                 if evaluates:
                     values["held_out_loss"] = held_out_loss(state.ema_params)
+                    if not math.isfinite(values["held_out_loss"]):
+                        raise TrainingError(f"the held-out loss of step {step} is not finite; {AFTER_A_BAD_STEP}")
                 writer.scalars(step, values)
                 bar.set_postfix({k: f"{values[k]:.3g}" for k in ("loss", "images_per_second")})
                 pending, last_log = [], time.perf_counter()
             if saves:
+                if not math.isfinite(optax.tree.norm(state.params)):
+                    raise TrainingError(f"the parameters of step {step} are not finite; {AFTER_A_BAD_STEP}")
                 checkpoints.save(state, saved_config)
             if snapshot and training.snapshot_sampling and config.data.levels:
-                solution = sampler(state.ema_params, key_sample, 0).check()
+                solution = sampler(state.ema_params, keys.snapshots, 0)
+                if not np.all(solution.ok):
+                    log.warning("Of the samples of step %d, %d could not be solved", step, np.sum(~solution.ok))
                 pixels = writers.to_pixels(np.asarray(scaling.decode(solution.x)), config.data.levels)
                 grid = writers.image_grid(pixels)
                 (workdir / "samples").mkdir(exist_ok=True)
@@ -149,6 +174,8 @@ def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
 
     folder = workdir / "samples" / f"{step}-{options.ode_solver}"
     folder.mkdir(parents=True, exist_ok=True)
+    for image in folder.glob("[0-9]*.png"):  # of an earlier, larger number of samples
+        image.unlink()
     np.savez(folder / "samples.npz", samples=stored, evaluations=evaluations)
     if scaling.levels:
         pixels = writers.to_pixels(stored, scaling.levels)
@@ -185,7 +212,7 @@ def draw(config: ml_collections.ConfigDict, params: PyTree, n: int) -> tuple[np.
     sampler = functools.partial(_sampler(config, config_lib.create_model(config), batch_size), params)
     batches = []
     with tqdm(total=n, unit="sample", dynamic_ncols=True) as bar:
-        for batch in sampling.sample_in_batches(sampler, jax.random.key(config.seed), n, batch_size):
+        for batch in sampling.sample_in_batches(sampler, _Keys.of(config.seed).samples, n, batch_size):
             batches.append(batch)
             bar.update(len(batch[0]))
     x, evaluations = (np.concatenate(part) for part in zip(*batches, strict=True))
@@ -205,7 +232,7 @@ def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | No
         raise InputError(
             f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train"
         )
-    with Checkpoints(directory) as checkpoints:
+    with Checkpoints(directory, read_only=True) as checkpoints:
         return checkpoints.restore_ema(jax.eval_shape(init, jax.random.key(0)), step)
 
 
@@ -237,15 +264,14 @@ def _mean_of_finite(pending: list[dict[str, jax.Array]], last_step: int) -> dict
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"the {name} of step {last_step - len(fetched) + 1 + i} is {value}; training stops, and the last "
-                    "checkpoint before it is kept. Lower optim.lr, lengthen optim.warmup, or look at the data"
+                    f"the {name} of step {last_step - len(fetched) + 1 + i} is {value}; {AFTER_A_BAD_STEP}"
                 )
     return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}
 
 
 def _open_workdir(workdir: Path, config: ml_collections.ConfigDict) -> Path:
     """Makes the workdir, or checks that what it holds is a run of the same model; writes config.json."""
-    if (workdir / "config.json").exists():
+    if (workdir / "config.json").is_file():
         config_lib.check_same_model(config, config_lib.read(workdir))
     try:
         workdir.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,11 @@
 """`make demo`: the whole path in minutes: train on digits and sample, train on a heart and draw its field.
 
-    python -m benchmarks.demo [--workdir runs/demo]
+    python -m benchmarks.demo
 
 Prints, one a line at the end: the seconds it took, evaluations of the network per digit, the Fréchet distance in pixel
 space between 1,000 sampled digits and the training digits, and where the pictures are.
 """
 
-import argparse
 import shutil
 import time
 from pathlib import Path
@@ -17,12 +16,11 @@ import numpy as np
 
 import main as command_line
 import run_lib
+from benchmarks.digits import SAMPLES, pixel_distance
 from configs import digits_mlp, heart
 from pfgm_jax import config as config_lib
 from pfgm_jax import datasets, ode, plots, writers
-from pfgm_jax.metrics import frechet_distance
 
-SAMPLES = 1000
 FIELD_LINES = 150
 HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
 
@@ -41,17 +39,6 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     pixels = writers.to_pixels(np.asarray(scaling.decode(x[:100])), scaling.levels)
     writers.to_picture(writers.image_grid(pixels)).save(picture)
     return float(evaluations.mean()), pixel_distance(x, scaling), picture
-
-
-def pixel_distance(x: np.ndarray, scaling: datasets.Scaling) -> float:
-    """The Fréchet distance in pixel space, black 0 and white 1, of samples to the training digits.
-
-    Neither side is rounded to grey levels: the training digits are dequantized, as the network sees them.
-    """
-    train = datasets.load_dataset("digits").train
-    data = scaling.augment(jax.random.key(0), train, np.arange(len(train), dtype=np.int32))
-    flat = lambda images: (np.asarray(images, np.float64).reshape(len(images), -1) + 1) / 2
-    return frechet_distance(flat(x), flat(data))
 
 
 def heart_demo(workdir: Path) -> Path:
@@ -89,13 +76,10 @@ def heart_demo(workdir: Path) -> Path:
 
 def main():
     """Runs both and prints what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/demo"))
-    workdir = parser.parse_args().workdir
+    workdir = Path("runs/demo")
     command_line.set_up_logging()
     start = time.perf_counter()
-    for name in ("digits", "heart"):
-        shutil.rmtree(workdir / name, ignore_errors=True)
+    shutil.rmtree(workdir, ignore_errors=True)
     nfe, distance, grid = digits_demo(workdir / "digits")
     field = heart_demo(workdir / "heart")
     for name, value in (

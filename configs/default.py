@@ -15,7 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     data = config.data = ml_collections.ConfigDict()
     data.dataset = "digits"  # digits, heart, two_moons, checkerboard, eight_gaussians, or arrays:PATH (.npy or .npz)
-    data.image_size = 0  # pixels: one number for squares, or (height, width); 0: from the data; vectors are 1 x 1
+    data.image_size = 0  # pixels: one number for squares, (height, width) in a config file; 0: from the data
     data.num_channels = 0  # 1 to 4 for images, the number of components for vectors; 0: from the data
     data.levels = 0  # grey levels of images: integers 0 .. levels - 1; 0: from the data; vectors have none
     data.shift = ()  # what is subtracted from each component of a vector; (): from the data
@@ -65,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
     model.nf = 128  # channels of the first level, or width of the mlp; >= 4
     model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides
-    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1
+    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1; what follows is for images only
     model.attn_resolutions = (16,)  # levels whose shorter side is one of these have attention
     model.dropout = 0.1  # in [0, 1)
     model.conditional = True  # show z to the network
@@ -79,5 +79,5 @@ def get_config() -> ml_collections.ConfigDict:
     optim.eps = 1e-8  # Adam's epsilon; > 0
     optim.weight_decay = 0.0  # L2 penalty, added to the gradient; >= 0
     optim.warmup = 5000  # steps over which the learning rate rises from 0; >= 0
-    optim.grad_clip = 1.0  # largest global norm of the gradient; < 0: no limit
+    optim.grad_clip = 1.0  # largest global norm of the gradient; not 0; < 0: no limit
     return config

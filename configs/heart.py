@@ -26,6 +26,7 @@ def get_config():
     config.training.M = 300.0
     config.sampling.z_max = 40.0
     config.sampling.upper_norm = 1e4
+    config.sampling.drift_epsilon = 0.0  # in the plane v_z is so small near the data that the authors' 1e-5 would show
     config.sampling.num_samples = 2000
     config.sampling.batch_size = 2000
 

@@ -18,12 +18,17 @@ class Checkpoints:
       directory: where they are, one folder a step.
       keep_last: how many of the latest are kept.
       keep_every: a step that this divides is kept for good.
+      read_only: open for reading, beside a run that may be writing.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 2, keep_every: int | None = None):
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep_last, keep_period=keep_every, cleanup_tmp_directories=True
-        )
+    def __init__(self, directory: Path, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
+        if read_only:
+            # A run may be writing there: nothing of it may be cleaned up.
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep_last, keep_period=keep_every, cleanup_tmp_directories=True
+            )
         self.directory = directory.absolute()
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -58,7 +63,9 @@ class Checkpoints:
                 f"there is no checkpoint of step {step} in {self.directory}; "
                 f"it holds {', '.join(map(str, steps)) or 'none'}"
             )
-        shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
+        # With a sharding of its own, a state restores on other devices than those it was saved from.
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))
         return restored["state"]
 

@@ -29,13 +29,17 @@ def _share() -> tuple[_Check, str]:
     return lambda v: 0 <= v < 1, "give a number of at least 0 and below 1"
 
 
+def _all_are(types, values) -> bool:
+    return isinstance(values, tuple) and all(isinstance(v, types) for v in values)
+
+
 def _one_of(names) -> tuple[_Check, str]:
     return lambda v: v in names, f"choose one of {', '.join(names)}"
 
 
 # The range of every field whose type alone does not say it.
 RANGES: dict[str, tuple[_Check, str]] = {
-    "seed": _at_least(0),
+    "seed": (lambda v: 0 <= v < 2**32, "give an integer of at least 0 and below 2^32"),
     "data.image_size": (
         lambda v: v >= 0 if isinstance(v, int) else len(v) == 2 and min(v) >= 1,
         "give the side of a square in pixels, (height, width), or 0 for the data's own",
@@ -73,7 +77,12 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "model.sigma_end": _above(0),
     "model.ema_rate": _share(),
     "model.nf": _at_least(4),
-    "model.ch_mult": (lambda v: len(v) > 0 and min(v) >= 1, "give at least one level, each of at least 1"),
+    "model.ch_mult": (
+        lambda v: _all_are(int, v) and len(v) > 0 and min(v) >= 1,
+        "give a tuple of at least one integer, each at least 1, such as (1,2,2)",
+    ),
+    "model.attn_resolutions": (lambda v: _all_are(int, v), "give a tuple of integers, such as (16,)"),
+    "data.shift": (lambda v: _all_are((int, float), v), "give a tuple of numbers, or () for the data's own"),
     "model.num_res_blocks": _at_least(1),
     "model.dropout": _share(),
     "model.init_scale": _at_least(0),
@@ -83,6 +92,10 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "optim.eps": _above(0),
     "optim.weight_decay": _at_least(0),
     "optim.warmup": _at_least(0),
+    "optim.grad_clip": (
+        lambda v: math.isfinite(v) and v != 0,
+        "give a positive number, or -1 for no limit",
+    ),
 }
 
 # Fields in which a `0` or `()` stands for "from the data".
@@ -204,8 +217,14 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             f"training.batch_size is {config.training.batch_size}, but {config.data.dataset} has "
             f"{len(dataset.train)} training examples; draw at most as many"
         )
-    if not dataset.levels and not config.data.scale:
-        config.data.shift, config.data.scale = datasets.vector_scaling(dataset.train)
+    if not dataset.levels:
+        shift, scale = datasets.vector_scaling(dataset.train)
+        config.data.shift, config.data.scale = config.data.shift or shift, config.data.scale or scale
+        if len(config.data.shift) != channels:
+            raise InputError(
+                f"data.shift has {len(config.data.shift)} components, but {config.data.dataset} has vectors of "
+                f"{channels}; give one for each, or () for the data's own"
+            )
     _validate_shape(config)
 
     if not all((config.training.M, config.sampling.z_max, config.sampling.upper_norm)):
@@ -336,10 +355,13 @@ def read(workdir: Path) -> ml_collections.ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        return from_dict(json.loads(path.read_text()))
+        config = from_dict(json.loads(path.read_text()))
+        for field in (*RANGES, *FROM_DATA, *_IDENTITY):
+            _get(config, field)
+        return config
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"--workdir is {workdir}, which holds no run; train first: python main.py --mode train"
         ) from None
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, AttributeError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; restore it, or choose another --workdir") from None

@@ -7,8 +7,8 @@ mean of the vectors that point to the charges.
 Two things make it exact in float32 and small in memory:
 
 * Only ratios of squared distances enter, always relative to the nearest charge k of the point:
-  w_j / w_k = exp(-(N+1)/2 · log1p((d²_j - d²_k) / d²_k)). The distance to k itself is taken from the difference of the
-  two vectors; |x|² + |y|² - 2 x·y would round it to nothing near a charge.
+  w_j / w_k = exp(-(N+1)/2 · log1p((d²_j - d²_k) / d²_k)). The distances to k and to the next few charges are taken from
+  differences of vectors; |x|² + |y|² - 2 x·y would round them to nothing near a charge.
 * The differences d²_j - d²_k come from one matrix product, and the sum over charges from another, so nothing of size
   b·R·N is ever stored. Charges are read in chunks, and partial fields of chunks are merged as they come.
 """
@@ -22,16 +22,17 @@ from jaxtyping import Array, Float, Int, Num
 
 # In few dimensions many charges compete at every distance, so that rounding in a matrix product would show in the
 # weights; there the differences are cheap to take one by one. In many dimensions one product is far faster, and the
-# weights are so sharp that its rounding cannot change which charges matter.
+# weights are so sharp that near a charge only the few nearest matter; the differences to those are taken exactly.
 DIRECT_DIMENSIONS = 16
+EXACT_NEIGHBOURS = 8
 
 
 class _PartialField(NamedTuple):
     """What the charges read so far say of each point; weights are relative to the nearest charge, whose own is 1."""
 
     nearest: Float[Array, "b N"]  # position of the nearest charge
-    order: Float[Array, " b"]  # squared distance to it, but for a term that is the same for all charges of the point
-    distance2: Float[Array, " b"]  # squared distance to it, z² included
+    order: Float[Array, " b"]  # |x - y|² of it
+    distance2: Float[Array, " b"]  # the same with z²
     weight: Float[Array, " b"]  # sum of the weights of all other charges
     moment: Float[Array, "b N"]  # weighted sum of (charge - nearest) over all other charges
 
@@ -45,30 +46,48 @@ def _field_of_chunk(
     x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "R N"], counted: Array | None
 ) -> _PartialField:
     """The partial field of one chunk of charges, of which those with `counted` False are left out."""
-    dim = x.shape[-1]
-    if dim <= DIRECT_DIMENSIONS:
-        order = jnp.sum((x[:, None] - charges) ** 2, axis=-1)
-    else:
-        product = jnp.matmul(x, charges.T, precision=jax.lax.Precision.HIGHEST)
-        order = jnp.sum(charges**2, axis=-1) - 2.0 * product
-    if counted is not None:
-        order = jnp.where(counted, order, jnp.inf)
+    if counted is None:
+        counted = jnp.ones(len(charges), bool)
+    if x.shape[-1] <= DIRECT_DIMENSIONS:
+        squared = jnp.where(counted, jnp.sum((x[:, None] - charges) ** 2, axis=-1), jnp.inf)
+        return _direct_sum(x, z, jnp.broadcast_to(charges, (len(x), *charges.shape)), squared)
 
-    k = jnp.argmin(order, axis=1)
-    nearest = charges[k]
-    nearest_order = jnp.take_along_axis(order, k[:, None], axis=1)
-    distance2 = jnp.sum((x - nearest) ** 2, axis=-1) + z**2
-    # A point on a charge: all other charges get no weight, without dividing by zero.
-    distance2 = jnp.maximum(distance2, jnp.finfo(x.dtype).tiny)
+    # Distances but for |x|². What is common to all charges would only cost digits: hence the centre.
+    centre = jnp.mean(charges, axis=0)
+    from_centre = charges - centre
+    product = jnp.matmul(x - centre, from_centre.T, precision=jax.lax.Precision.HIGHEST)
+    order = jnp.where(counted, jnp.sum(from_centre**2, axis=-1) - 2.0 * product, jnp.inf)
 
-    others = _relative_weight(order - nearest_order, distance2[:, None], dim)
-    others = jnp.where(jnp.arange(len(charges)) == k[:, None], 0.0, others)
+    # The few nearest charges, exactly.
+    approximate, few = jax.lax.top_k(-order, min(EXACT_NEIGHBOURS, len(charges)))
+    neighbours = charges[few]
+    squared = jnp.where(jnp.isinf(approximate), jnp.inf, jnp.sum((x[:, None] - neighbours) ** 2, axis=-1))
+    near = _direct_sum(x, z, neighbours, squared)
+
+    # All others, relative to the nearest.
+    reference = -jnp.take_along_axis(approximate, jnp.argmin(squared, axis=1)[:, None], axis=1)
+    excess = jnp.maximum(order - reference, 0.0)
+    others = _relative_weight(excess, near.distance2[:, None], x.shape[-1])
+    others = others.at[jnp.arange(len(x))[:, None], few].set(0.0)
     weight = jnp.sum(others, axis=1)
-    if dim <= DIRECT_DIMENSIONS:
-        moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
-    else:
-        moment = jnp.matmul(others, charges, precision=jax.lax.Precision.HIGHEST) - weight[:, None] * nearest
-    return _PartialField(nearest, nearest_order[:, 0], distance2, weight, moment)
+    from_nearest = near.nearest - centre
+    moment = jnp.matmul(others, from_centre, precision=jax.lax.Precision.HIGHEST) - weight[:, None] * from_nearest
+    return near._replace(weight=near.weight + weight, moment=near.moment + moment)
+
+
+def _direct_sum(
+    x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "b c N"], squared: Float[Array, "b c"]
+) -> _PartialField:
+    """The partial field of a few charges for each point, at squared distances |x - y|² that are known exactly."""
+    k = jnp.argmin(squared, axis=1)[:, None]
+    nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
+    order = jnp.take_along_axis(squared, k, axis=1)[:, 0]
+    # A point on a charge: all other charges get no weight, without dividing by zero.
+    distance2 = jnp.maximum(order + z**2, jnp.finfo(x.dtype).tiny)
+    others = _relative_weight(squared - order[:, None], distance2[:, None], x.shape[-1])
+    others = jnp.where(jnp.arange(charges.shape[1]) == k, 0.0, others)
+    moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
+    return _PartialField(nearest, order, distance2, jnp.sum(others, axis=1), moment)
 
 
 def _merge(a: _PartialField, b: _PartialField) -> _PartialField:

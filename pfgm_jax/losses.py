@@ -61,7 +61,7 @@ def mean_loss(
       batch: stored examples.
       charges: the stored examples whose field is the target; None for those of the batch.
       method, model, scaling: what is trained, on what.
-      field_chunk: charges read at a time where `charges` are given.
+      field_chunk: charges read at a time.
       train: whether the network drops out.
 
     Returns:
@@ -69,7 +69,11 @@ def mean_loss(
     """
     key_augment, key_pair, key_dropout = jax.random.split(key, 3)
     data = scaling.augment(key_augment, batch.stored, batch.index)
-    field = None if charges is None else dataset_field(scaling, key_augment, charges, field_chunk)
+    if charges is None:
+        own = data.reshape(len(data), -1)
+        field = lambda x, z: field_lib.poisson_field(x, z, own, chunk_size=field_chunk)
+    else:
+        field = dataset_field(scaling, key_augment, charges, field_chunk)
     pair = method.training_pair(key_pair, data, field)
     output = model.apply({"params": params}, pair.x, pair.cond, train=train, rngs={"dropout": key_dropout})
     return jnp.mean(method.loss(jnp.asarray(output), pair))

@@ -58,12 +58,15 @@ class Solver:
 class Solution(NamedTuple):
     """Where the ODE ended, sample by sample. `check` it on the host."""
 
-    x: Float[Array, "b *shape"]
-    evaluations: Int[Array, " b"]  # of the velocity
-    ok: Bool[Array, " b"]  # the end was reached and is finite
+    x: Float[Array | np.ndarray, "b *shape"]
+    evaluations: Int[Array | np.ndarray, " b"]  # of the velocity
+    ok: Bool[Array | np.ndarray, " b"]  # the end was reached and is finite
 
-    def check(self) -> "Solution":
+    def check(self, first: int = 0) -> "Solution":
         """Returns itself if every sample was solved; waits for the result.
+
+        Args:
+          first: number of the first sample, by which a failed one is named.
 
         Raises:
           SolveError: some were not.
@@ -72,9 +75,9 @@ class Solution(NamedTuple):
         if not ok.all():
             failed = np.flatnonzero(~ok)
             raise SolveError(
-                f"the ODE solve failed for {len(failed)} of {len(ok)} samples (the first is number {failed[0]}, after "
-                f"{np.asarray(self.evaluations)[failed[0]]} evaluations): the velocity is not finite or too rough for "
-                "the tolerance; train longer, loosen sampling.rtol and sampling.atol, or use ode_solver 'euler'"
+                f"the ODE solve failed for {len(failed)} of {len(ok)} samples (the first is number {first + failed[0]},"
+                f" after {np.asarray(self.evaluations)[failed[0]]} evaluations): the velocity is not finite, or too"
+                " rough for the tolerance; train longer, loosen sampling.rtol and sampling.atol, or choose 'euler'"
             )
         return self
 

@@ -56,6 +56,7 @@ def sample_in_batches(
       SolveError: a solve failed.
     """
     for first in range(0, n, batch_size):
-        solution = sampler(key, jnp.int32(first)).check()
         keep = min(batch_size, n - first)
-        yield np.asarray(solution.x)[:keep], np.asarray(solution.evaluations)[:keep]
+        x, evaluations, ok = (np.asarray(part)[:keep] for part in sampler(key, jnp.int32(first)))
+        ode.Solution(x, evaluations, ok).check(first)
+        yield x, evaluations

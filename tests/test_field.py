@@ -36,6 +36,24 @@ def test_equals_float64_loop_in_image_dimensions(scale):
     assert row_errors(field(x, z, charges), exact_field(x, z, charges)).max() < 1e-5
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("dim", [64, 3072])
+def test_charges_far_from_the_origin_or_nearly_equal_are_told_apart(dim, scale):
+    rng = np.random.default_rng(5)
+    charges = image_like_charges(rng, 300, dim)
+    charges[7:10] = charges[6]
+    charges[7:10, 0] += np.array([1, 2, 3]) / 127.5  # grey levels of one pixel
+    for offset in (0.0, 100.0):
+        moved = charges + np.float32(offset)
+        direction = rng.normal(size=(16, dim))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        x = (moved[:16] + scale * direction).astype(np.float32)
+        z = (scale * rng.random(16)).astype(np.float32)
+        for chunk_size in (300, 64):
+            errors = row_errors(field(x, z, moved, chunk_size=chunk_size), exact_field(x, z, moved))
+            assert errors.max() < 2e-5
+
+
 @pytest.mark.parametrize(
     "name",
     ["n2_mixed", "n2_near", "n2_far", "n2_on_midpoint", "n192_mixed", "n192_near", "n192_far", "n192_duplicates",

@@ -89,8 +89,8 @@ def _read_array(path: Path) -> np.ndarray:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
-            if len(content.files) == 1:
-                return content[content.files[0]]
+            if len(content.files) == 1 and isinstance(array := content[content.files[0]], np.ndarray):
+                return array
     except FileNotFoundError:
         raise InputError(f"data.dataset names {path}, and there is no such file; give the path of a .npy or .npz file")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -104,20 +104,21 @@ def _read_array(path: Path) -> np.ndarray:
 def _arrays(path: Path) -> Dataset:
     array = _read_array(path)
     where = f"data.dataset names {path}, whose array has dtype {array.dtype} and shape {array.shape}"
+    if array.size == 0 or len(array) < 2:
+        raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         array, levels = array.reshape(*array.shape[:3], -1), 256
         if not 1 <= array.shape[-1] <= 4:
             raise InputError(f"{where}; images have 1 to 4 channels, which come last")
     elif np.issubdtype(array.dtype, np.floating) and array.ndim == 2:
-        array, levels = array.astype(np.float32)[:, None, None], 0
+        with np.errstate(over="ignore"):
+            array, levels = array.astype(np.float32)[:, None, None], 0
     else:
         raise InputError(f"{where}; give uint8 images [n, H, W, C] or float vectors [n, N]")
-    if array.size == 0 or len(array) < 2:
-        raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
     if levels == 0 and not np.isfinite(array).all():
         bad = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
         raise InputError(
-            f"{where}; {len(bad)} of its rows hold NaN or infinity, the first is row {bad[0]}: remove them"
+            f"{where}; {len(bad)} of its rows hold NaN, infinity or overflow float32, the first is row {bad[0]}"
         )
     held_out = np.arange(len(array)) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, len(array)) - 1
     return Dataset(array[~held_out], array[held_out], levels)
@@ -140,5 +141,5 @@ def load_dataset(name: str) -> Dataset:
     if name in PLANE:
         return _plane(PLANE[name])
     if name.startswith("arrays:"):
-        return _arrays(Path(name.removeprefix("arrays:")).expanduser())
+        return _arrays(Path(name.removeprefix("arrays:")))
     raise InputError(f"data.dataset is {name!r}; choose one of {', '.join(NAMES)}")

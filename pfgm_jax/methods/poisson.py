@@ -256,7 +256,9 @@ class Poisson:
         v_x, v_z = self._split(net(x, z).astype(x.dtype))
         v_z = jnp.minimum(v_z, self._largest_v_z(x, z))
         v_z = jnp.where(z < self.z_exp, self._v_z_from_v_x(v_x, z), v_z)
-        return _like(z / (v_z + self.drift_epsilon), x) * v_x
+        # v_z is negative, and so small near the data that the epsilon must not change its sign.
+        v_z = jnp.minimum(v_z + self.drift_epsilon, 0.5 * v_z)
+        return _like(z / v_z, x) * v_x
 
     def denoise(
         self, net: Network, x: Float[Array, "b H W C"], t: Float[Array, ""] | Float[Array, " b"]

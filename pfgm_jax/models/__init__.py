@@ -45,7 +45,7 @@ def create_model(config: ml_collections.ConfigDict) -> nn.Module:
       and takes rngs={"dropout": key}.
 
     Raises:
-      ValueError: there is no network or method of that name.
+      ValueError: there is no network or method of that name, or the number of channels is not filled in.
     """
     for field, name, known in (
         ("model.name", config.model.name, MODELS),
@@ -53,5 +53,7 @@ def create_model(config: ml_collections.ConfigDict) -> nn.Module:
     ):
         if name not in known:
             raise ValueError(f"{field} is {name!r}; choose one of {', '.join(known)}")
+    if config.data.num_channels < 1:
+        raise ValueError("data.num_channels is 0; set it to the number of channels of the data")
     out_channels = config.data.num_channels + METHODS[config.training.sde].extra_channels
     return MODELS[config.model.name](config.model, out_channels)
