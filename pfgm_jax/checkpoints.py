@@ -24,7 +24,7 @@ class Checkpoints:
     def __init__(self, directory: Path, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
         if read_only:
             # A run may be writing there: nothing of it may be cleaned up.
-            options = ocp.CheckpointManagerOptions(read_only=True)
+            options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=keep_last, keep_period=keep_every, cleanup_tmp_directories=True
