@@ -2,8 +2,8 @@
 
     python -m benchmarks.digits --workdir runs/digits_mlp [--solver rk45] [--steps 12] [--sets 5]
 
-Prints the distance of 1,000 training digits, then of several sets of 1,000 samples, and the mean of these. Black is 0 and white 1. Neither side is
-rounded to grey levels: the training digits are dequantized, as the network sees them.
+Prints the distance of 1,000 training digits, then of several sets of 1,000 samples, and the mean of these. Black is
+0 and white 1. Neither side is rounded to grey levels: the training digits are dequantized, as the network sees them.
 """
 
 import argparse
