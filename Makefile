@@ -16,7 +16,7 @@ demo: install
 	$(PYTHON) -m benchmarks.demo
 
 test: install
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
 lint: install
 	.venv/bin/ruff check .

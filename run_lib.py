@@ -16,8 +16,8 @@ import optax
 from jaxtyping import PyTree
 from tqdm import tqdm
 
+from pfgm_jax import build, datasets, losses, models, sampling, writers
 from pfgm_jax import config as config_lib
-from pfgm_jax import datasets, losses, sampling, writers
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError, TrainingError
 from pfgm_jax.state import TrainState, create_optimizer, create_state
@@ -64,11 +64,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     dataset = datasets.load_dataset(config.data.dataset)
     config = config_lib.fill_in(config, dataset)
     training = config.training
+    model, method = models.create_model(config), build.create_method(config)
     workdir = _open_workdir(workdir, config)
     _report(config, dataset)
 
-    model, method = config_lib.create_model(config), config_lib.create_method(config)
-    optimizer, scaling = create_optimizer(config.optim), config_lib.create_scaling(config)
+    optimizer, scaling = create_optimizer(config.optim), build.create_scaling(config)
     keys = _Keys.of(config.seed)
 
     loss_arguments = {"method": method, "model": model, "scaling": scaling, "field_chunk": training.field_chunk}
@@ -77,6 +77,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
         donate_argnames="state",
     )
     test_loss = jax.jit(functools.partial(losses.mean_loss, train=False, **loss_arguments))
+    norm_fn = jax.jit(optax.tree.norm)
     sampler = _sampler(config, model, batch_size=GRID_SAMPLES)
     charges = jnp.asarray(dataset.train) if training.field_reference == "dataset" else None
     # With the whole data set as charges, the rest of the batch would not be looked at.
@@ -95,7 +96,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
 
     saved_config = config_lib.to_dict(config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
-    init = lambda key: create_state(_init_params(model, config, key), optimizer)
+    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
     state = checkpoints.restore(jax.eval_shape(init, keys.init))
     if state is None:
         state = jax.jit(init)(keys.init)
@@ -135,7 +136,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
                 bar.set_postfix({k: f"{values[k]:.3g}" for k in ("loss", "images_per_second")})
                 pending, last_log = [], time.perf_counter()
             if saves:
-                if not math.isfinite(optax.tree.norm(state.params)):
+                if not math.isfinite(norm_fn(state.params)):
                     raise TrainingError(f"the parameters of step {step} are not finite; {AFTER_A_BAD_STEP}")
                 checkpoints.save(state, saved_config)
             if snapshot and training.snapshot_sampling and config.data.levels:
@@ -167,7 +168,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
     """
     config_lib.validate(config)
     config = config_lib.fill_in_from_run(config, config_lib.read(workdir))
-    scaling, options = config_lib.create_scaling(config), config.sampling
+    scaling, options = build.create_scaling(config), config.sampling
     params, step = load_params(config, workdir, options.checkpoint or None)
     x, evaluations = draw(config, params, options.num_samples)
     stored = np.asarray(scaling.decode(x))
@@ -209,7 +210,7 @@ def draw(config: ml_collections.ConfigDict, params: PyTree, n: int) -> tuple[np.
       SolveError: the ODE could not be solved.
     """
     batch_size = min(config.sampling.batch_size, n)
-    sampler = functools.partial(_sampler(config, config_lib.create_model(config), batch_size), params)
+    sampler = functools.partial(_sampler(config, models.create_model(config), batch_size), params)
     batches = []
     with tqdm(total=n, unit="sample", dynamic_ncols=True) as bar:
         for batch in sampling.sample_in_batches(sampler, _Keys.of(config.seed).samples, n, batch_size):
@@ -225,8 +226,8 @@ def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | No
     Raises:
       InputError: there is no such checkpoint.
     """
-    model = config_lib.create_model(config)
-    init = lambda key: create_state(_init_params(model, config, key), create_optimizer(config.optim))
+    model = models.create_model(config)
+    init = lambda key: create_state(build.init_params(model, config, key), create_optimizer(config.optim))
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         raise InputError(
@@ -236,14 +237,9 @@ def load_params(config: ml_collections.ConfigDict, workdir: Path, step: int | No
         return checkpoints.restore_ema(jax.eval_shape(init, jax.random.key(0)), step)
 
 
-def _init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:
-    x = jnp.zeros((1, *config_lib.image_shape(config)))
-    return model.init(key, x, jnp.ones(1))["params"]
-
-
 def _sampler(config: ml_collections.ConfigDict, model: nn.Module, batch_size: int):
     """(params, key, number of the first sample) -> a batch of samples, compiled once."""
-    method, solver = config_lib.create_method(config), config_lib.create_solver(config)
+    method, solver = build.create_method(config), build.create_solver(config)
 
     @jax.jit
     def sampler(params, key, first):

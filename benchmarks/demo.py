@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import main as command_line
 import run_lib
 from benchmarks.digits import SAMPLES, pixel_distance
 from configs import digits_mlp, heart
+from pfgm_jax import build, cli, datasets, models, ode, plots, writers
 from pfgm_jax import config as config_lib
-from pfgm_jax import datasets, ode, plots, writers
 
 FIELD_LINES = 150
 HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
@@ -34,7 +33,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     params, _ = run_lib.load_params(config, workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES)
 
-    scaling = config_lib.create_scaling(config)
+    scaling = build.create_scaling(config)
     picture = workdir / "digits.png"
     pixels = writers.to_pixels(np.asarray(scaling.decode(x[:100])), scaling.levels)
     writers.to_picture(writers.image_grid(pixels)).save(picture)
@@ -49,9 +48,9 @@ def heart_demo(workdir: Path) -> Path:
 
     saved = config_lib.read(workdir)
     params, _ = run_lib.load_params(saved, workdir)
-    model, method = config_lib.create_model(saved), config_lib.create_method(saved)
+    model, method = models.create_model(saved), build.create_method(saved)
     data = datasets.load_dataset("heart").train
-    scaled = config_lib.create_scaling(saved).encode(data)
+    scaled = build.create_scaling(saved).encode(data)
     times = jnp.linspace(method.t_data, np.log(HEMISPHERE), 60)
 
     @jax.jit
@@ -68,7 +67,7 @@ def heart_demo(workdir: Path) -> Path:
         lines=np.asarray(lines)[:, :, 0, 0],
         heights=np.exp(np.asarray(times)),
         data=np.asarray(scaled)[:, 0, 0],
-        samples=np.asarray(config_lib.create_scaling(saved).encode(samples))[:, 0, 0],
+        samples=np.asarray(build.create_scaling(saved).encode(samples))[:, 0, 0],
         radius=HEMISPHERE,
     )
     return picture
@@ -77,7 +76,7 @@ def heart_demo(workdir: Path) -> Path:
 def main():
     """Runs both and prints what was measured."""
     workdir = Path("runs/demo")
-    command_line.set_up_logging()
+    cli.set_up_logging()
     start = time.perf_counter()
     shutil.rmtree(workdir, ignore_errors=True)
     nfe, distance, grid = digits_demo(workdir / "digits")

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 import run_lib
+from pfgm_jax import build, datasets
 from pfgm_jax import config as config_lib
-from pfgm_jax import datasets
 from pfgm_jax.metrics import frechet_distance
 
 SAMPLES = 1000
@@ -41,7 +41,7 @@ def main():
     config.sampling.batch_size = SAMPLES
     params, step = run_lib.load_params(config, arguments.workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES * arguments.sets)
-    scaling = config_lib.create_scaling(config)
+    scaling = build.create_scaling(config)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]
     print(f"step {step}, {arguments.solver}, {evaluations.mean():.1f} evaluations (at most {evaluations.max()})")
     train = datasets.load_dataset("digits").train

@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.uniform_dequantization = False  # add noise of one grey level, as likelihoods ask for
 
     training = config.training = ml_collections.ConfigDict()
-    training.sde = "poisson"  # generative method
+    training.sde = "poisson"  # generative method; vesde, vpsde, subvpsde: for conversion of networks only
     training.n_iters = 1_300_000  # optimiser steps; >= 1
     training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
     training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
@@ -60,14 +60,32 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.checkpoint = 0  # step of the checkpoint to sample from; 0: the newest
 
     model = config.model = ml_collections.ConfigDict()
-    model.name = "ncsnpp"  # ncsnpp (images), mlp (vectors)
+    model.name = "ncsnpp"  # ncsnpp or ncsnv2 (images), mlp (vectors)
     model.sigma_end = 0.01  # standard deviation of the smallest perturbation; > 0
     model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
     model.nf = 128  # channels of the first level, or width of the mlp; >= 4
+    # Of images:
+    model.dtype = "float32"  # of the network's computation: float32 or bfloat16; parameters are float32
+    model.remat = False  # compute blocks again in the backward pass, which takes time and saves memory
+    model.nonlinearity = "swish"  # swish, elu, relu or lrelu
+    model.scale_by_sigma = False  # divide the output by the noise level, as networks of VE score models do
+    model.sigma_min = 0.01  # smallest noise level of score models; > 0
+    model.sigma_max = 50.0  # largest noise level of score models; > sigma_min
+    model.num_scales = 1000  # number of noise levels of discrete score models; >= 1
+    # Of ncsnpp:
     model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides
-    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1; what follows is for images only
+    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1
     model.attn_resolutions = (16,)  # levels whose shorter side is one of these have attention
     model.dropout = 0.1  # in [0, 1)
+    model.resblock_type = "biggan"  # biggan or ddpm
+    model.resamp_with_conv = True  # with ddpm blocks: convolve where the size changes
+    model.fir = False  # filter where the size changes
+    model.fir_kernel = (1, 3, 3, 1)  # taps of that filter; 2 to 16 numbers with a positive sum
+    model.progressive_input = "none"  # how a pyramid of the input joins each level: none, input_skip or residual
+    model.progressive = "none"  # how a pyramid of outputs is built up: none, output_skip or residual
+    model.progressive_combine = "sum"  # how input_skip joins: sum or cat
+    model.embedding_type = "positional"  # of z: positional, or fourier (of log z)
+    model.fourier_scale = 16.0  # standard deviation of the Fourier frequencies; > 0
     model.conditional = True  # show z to the network
     model.skip_rescale = True  # divide sums of branches by the square root of 2
     model.init_scale = 0.0  # scale of the last kernel of each block; 0 stands for 1e-10

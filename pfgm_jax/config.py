@@ -1,4 +1,4 @@
-"""Everything a config has to satisfy, checked once before any work; and what a run is made of, built from a config."""
+"""Everything a config has to satisfy, checked once before any work."""
 
 import json
 import math
@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import ml_collections
 
 from pfgm_jax import datasets, methods, models
+from pfgm_jax.build import create_scaling, image_shape
 from pfgm_jax.errors import InputError
-from pfgm_jax.methods.poisson import Poisson, hyper_parameters
-from pfgm_jax.ode import SOLVERS, Solver
+from pfgm_jax.methods.poisson import hyper_parameters
+from pfgm_jax.models import ncsnv2
+from pfgm_jax.models.layers import ACTIVATIONS
+from pfgm_jax.ode import SOLVERS
 
 _Check = Callable[[Any], bool]
 
@@ -47,7 +49,7 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "data.num_channels": _at_least(0),
     "data.levels": _at_least(0),
     "data.scale": _at_least(0),
-    "training.sde": _one_of(methods.METHODS),
+    "training.sde": _one_of((*methods.METHODS, *models.SCORE_MODELS)),
     "training.n_iters": _at_least(1),
     "training.batch_size": _at_least(1),
     "training.small_batch_size": _at_least(1),
@@ -84,6 +86,21 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "model.attn_resolutions": (lambda v: _all_are(int, v), "give a tuple of integers, such as (16,)"),
     "data.shift": (lambda v: _all_are((int, float), v), "give a tuple of numbers, or () for the data's own"),
     "model.num_res_blocks": _at_least(1),
+    "model.dtype": _one_of(("float32", "bfloat16")),
+    "model.resblock_type": _one_of(("biggan", "ddpm")),
+    "model.fir_kernel": (
+        lambda v: _all_are((int, float), v) and 2 <= len(v) <= 16 and sum(v) > 0,
+        "give a tuple of 2 to 16 numbers with a positive sum, such as (1,3,3,1)",
+    ),
+    "model.progressive_input": _one_of(("none", "input_skip", "residual")),
+    "model.progressive": _one_of(("none", "output_skip", "residual")),
+    "model.progressive_combine": _one_of(("sum", "cat")),
+    "model.embedding_type": _one_of(("positional", "fourier")),
+    "model.fourier_scale": _above(0),
+    "model.nonlinearity": _one_of(ACTIVATIONS),
+    "model.sigma_min": _above(0),
+    "model.sigma_max": _above(0),
+    "model.num_scales": _at_least(1),
     "model.dropout": _share(),
     "model.init_scale": _at_least(0),
     "optim.optimizer": _one_of(("Adam",)),
@@ -125,6 +142,19 @@ _IDENTITY = (
     "model.ch_mult",
     "model.num_res_blocks",
     "model.attn_resolutions",
+    "model.resblock_type",
+    "model.resamp_with_conv",
+    "model.fir",
+    "model.fir_kernel",
+    "model.progressive_input",
+    "model.progressive",
+    "model.progressive_combine",
+    "model.embedding_type",
+    "model.nonlinearity",
+    "model.scale_by_sigma",
+    "model.sigma_min",
+    "model.sigma_max",
+    "model.num_scales",
     "model.conditional",
     "model.skip_rescale",
 )
@@ -143,13 +173,6 @@ def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
         _get(config, group)[name] = value
 
 
-def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
-    """H, W, C of a config whose fields are filled in."""
-    size = config.data.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width), int(config.data.num_channels)
-
-
 def validate(config: ml_collections.ConfigDict) -> None:
     """Checks every field that can be checked without the data.
 
@@ -166,6 +189,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
             f"{training.batch_size}; perturb at most as many points as are drawn"
         )
+    if config.model.sigma_max <= config.model.sigma_min:
+        raise InputError(
+            f"model.sigma_max is {config.model.sigma_max}, not above model.sigma_min, which is "
+            f"{config.model.sigma_min}; give a larger one"
+        )
     if sampling.z_max and sampling.z_max <= sampling.z_min:
         raise InputError(
             f"sampling.z_max is {sampling.z_max}, not above sampling.z_min, which is {sampling.z_min}; "
@@ -174,19 +202,30 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 
 def _validate_shape(config: ml_collections.ConfigDict) -> None:
-    if config.model.name != "ncsnpp":
+    name = config.model.name
+    if name == "mlp":
         return
     height, width, channels = image_shape(config)
-    divisor = 2 ** (len(config.model.ch_mult) - 1)
     if not config.data.levels:
-        raise InputError(f"model.name is 'ncsnpp', but {config.data.dataset} holds vectors; choose model.name 'mlp'")
+        raise InputError(f"model.name is {name!r}, but {config.data.dataset} holds vectors; choose model.name 'mlp'")
+    levels = len(config.model.ch_mult)
+    divisor = 2 ** (levels - 1) if name == "ncsnpp" else ncsnv2.sides_divisor(height, width)
     if height % divisor or width % divisor:
+        subject = f"model.ch_mult has {levels} levels, which need" if name == "ncsnpp" else "model.name 'ncsnv2' needs"
         raise InputError(
-            f"model.ch_mult has {len(config.model.ch_mult)} levels, which need sides divisible by {divisor}, but the "
-            f"images are {height} x {width}; choose fewer levels or another data.image_size"
+            f"{subject} sides divisible by {divisor}, but the images are {height} x {width}; choose "
+            f"{'fewer levels or ' if name == 'ncsnpp' else ''}another data.image_size"
         )
     if not 1 <= channels <= 4:
         raise InputError(f"data.num_channels is {channels}; images have 1 to 4 channels")
+
+
+def is_filled_in(config: ml_collections.ConfigDict) -> bool:
+    """Whether a config of images leaves nothing to its data."""
+    idle = ["data.shift", "data.scale"]
+    if config.training.sde not in methods.METHODS:
+        idle += ["training.M", "sampling.z_max", "sampling.upper_norm"]
+    return all(_get(config, path) for path in FROM_DATA if path not in idle)
 
 
 def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_collections.ConfigDict:
@@ -227,7 +266,8 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             )
     _validate_shape(config)
 
-    if not all((config.training.M, config.sampling.z_max, config.sampling.upper_norm)):
+    given = (config.training.M, config.sampling.z_max, config.sampling.upper_norm)
+    if config.training.sde in methods.METHODS and not all(given):
         norm = datasets.mean_norm(create_scaling(config), dataset.train)
         try:
             found = hyper_parameters(norm, math.prod(dataset.shape), config.model.sigma_end, config.training.tau)
@@ -272,58 +312,6 @@ def check_same_model(config: ml_collections.ConfigDict, saved: ml_collections.Co
             f"the workdir holds a run of another model: {'; '.join(differing)}. "
             "Choose another --workdir, or set these fields back"
         )
-
-
-def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
-    """The scaling of a config whose fields are filled in."""
-    data = config.data
-    return datasets.Scaling(
-        levels=data.levels,
-        low=-1.0 if data.centered else 0.0,
-        dequantize=data.uniform_dequantization,
-        flip=data.random_flip,
-        shift=tuple(data.shift),
-        scale=data.scale or 1.0,
-    )
-
-
-def create_method(config: ml_collections.ConfigDict) -> methods.Method:
-    """The generative method of a config whose fields are filled in."""
-    training, sampling = config.training, config.sampling
-    return Poisson(
-        shape=image_shape(config),
-        small_batch_size=training.small_batch_size,
-        M=training.M,
-        tau=training.tau,
-        sigma=config.model.sigma_end,
-        restrict_M=training.restrict_M,
-        gamma=training.gamma,
-        z_min=sampling.z_min,
-        z_max=sampling.z_max,
-        upper_norm=sampling.upper_norm,
-        z_exp=sampling.z_exp,
-        exact_substitution=sampling.exact_substitution,
-        drift_epsilon=sampling.drift_epsilon,
-        reduce_mean=training.reduce_mean,
-    )
-
-
-def create_solver(config: ml_collections.ConfigDict) -> Solver:
-    """The ODE solver of a config."""
-    sampling = config.sampling
-    return Solver(
-        name=sampling.ode_solver,
-        rtol=sampling.rtol,
-        atol=sampling.atol,
-        steps=sampling.N,
-        max_steps=sampling.max_steps,
-        shared_step=sampling.shared_step,
-    )
-
-
-def create_model(config: ml_collections.ConfigDict) -> nn.Module:
-    """The network of a config; see `models.create_model`."""
-    return models.create_model(config)
 
 
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Shapes and types of annotated functions are checked throughout the tests; compilations are kept between them."""
 
+import os
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -11,5 +13,7 @@ install_import_hook("pfgm_jax", "tests.typechecker.check")
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jax")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -3,42 +3,30 @@
 Networks know nothing of methods: an image and a scalar condition per image in, an image of `out_channels` out.
 """
 
-from collections.abc import Callable
+import dataclasses
 
 import flax.linen as nn
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from pfgm_jax.methods import METHODS
 from pfgm_jax.models.mlp import MLP
 from pfgm_jax.models.ncsnpp import NCSNpp
+from pfgm_jax.models.ncsnv2 import NCSNv2
 
+MODELS: dict[str, type[nn.Module]] = {"ncsnpp": NCSNpp, "ncsnv2": NCSNv2, "mlp": MLP}
 
-def _ncsnpp(model: ml_collections.ConfigDict, out_channels: int) -> nn.Module:
-    return NCSNpp(
-        out_channels=out_channels,
-        nf=model.nf,
-        ch_mult=tuple(model.ch_mult),
-        num_res_blocks=model.num_res_blocks,
-        attn_resolutions=tuple(model.attn_resolutions),
-        dropout=model.dropout,
-        conditional=model.conditional,
-        skip_rescale=model.skip_rescale,
-        init_scale=model.init_scale,
-    )
-
-
-def _mlp(model: ml_collections.ConfigDict, out_channels: int) -> nn.Module:
-    return MLP(out_channels=out_channels, nf=model.nf, num_res_blocks=model.num_res_blocks)
-
-
-MODELS: dict[str, Callable[[ml_collections.ConfigDict, int], nn.Module]] = {"ncsnpp": _ncsnpp, "mlp": _mlp}
+# Score models of the authors' release: their networks are known here, though not the methods. None has extra channels.
+SCORE_MODELS = ("vesde", "vpsde", "subvpsde")
 
 
 def create_model(config: ml_collections.ConfigDict) -> nn.Module:
     """The network of a config, with the output channels that its method asks for.
 
     Args:
-      config: a whole config; `model`, `data.num_channels` and `training.sde` are read.
+      config: a whole config; `model`, `data.num_channels`, `data.centered` and `training.sde` are read. Fields of
+        `model` have the names of the network's attributes.
 
     Returns:
       A flax module: apply({"params": p}, x [B, H, W, C], cond [B]) -> [B, H, W, out]. With `train=True` it drops out
@@ -47,13 +35,26 @@ def create_model(config: ml_collections.ConfigDict) -> nn.Module:
     Raises:
       ValueError: there is no network or method of that name, or the number of channels is not filled in.
     """
-    for field, name, known in (
-        ("model.name", config.model.name, MODELS),
-        ("training.sde", config.training.sde, METHODS),
-    ):
+    model, method = config.model, config.training.sde
+    for field, name, known in (("model.name", model.name, MODELS), ("training.sde", method, (*METHODS, *SCORE_MODELS))):
         if name not in known:
             raise ValueError(f"{field} is {name!r}; choose one of {', '.join(known)}")
     if config.data.num_channels < 1:
         raise ValueError("data.num_channels is 0; set it to the number of channels of the data")
-    out_channels = config.data.num_channels + METHODS[config.training.sde].extra_channels
-    return MODELS[config.model.name](config.model, out_channels)
+    extra_channels = METHODS[method].extra_channels if method in METHODS else 0
+    derived = {
+        "out_channels": config.data.num_channels + extra_channels,
+        "centered": config.data.centered,
+        "dtype": jnp.dtype(model.get("dtype", "float32")),
+        "sigmas": _noise_levels(model) if model.get("scale_by_sigma") else (),
+    }
+    network = MODELS[model.name]
+    names = {field.name for field in dataclasses.fields(network)} - {"name", "parent"}
+    values = {**{field: model[field] for field in model if field in names}, **derived}
+    tuples = {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
+    return network(**{field: value for field, value in tuples.items() if field in names})
+
+
+def _noise_levels(model: ml_collections.ConfigDict) -> tuple[float, ...]:
+    """From large to small, as the labels of discrete score models count them."""
+    return tuple(np.geomspace(model.sigma_max, model.sigma_min, model.num_scales).tolist())

@@ -1,6 +1,8 @@
 """Layers that the networks share. Images are [B, H, W, C]."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -9,15 +11,32 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pfgm_jax.models import resample
+
+Activation = Callable[[Array], Array]
+ACTIVATIONS: dict[str, Activation] = {
+    "swish": nn.silu,
+    "elu": nn.elu,
+    "relu": nn.relu,
+    "lrelu": partial(nn.leaky_relu, negative_slope=0.2),
+}
+
 
 def default_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
     """The initializer of DDPM (Ho et al. 2020): uniform, variance scale / fan_avg; a scale of 0 stands for 1e-10."""
     return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
 
 
-def conv3x3(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Conv:
+def conv3x3(
+    features: int,
+    name: str,
+    dtype: DTypeLike = jnp.float32,
+    init_scale: float = 1.0,
+    precision: jax.lax.Precision | None = None,
+) -> nn.Conv:
     """A 3x3 convolution that keeps the image size."""
-    return nn.Conv(features, (3, 3), padding=1, kernel_init=default_init(init_scale), dtype=dtype, name=name)
+    init = default_init(init_scale)
+    return nn.Conv(features, (3, 3), padding=1, kernel_init=init, dtype=dtype, precision=precision, name=name)
 
 
 def conv1x1(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Conv:
@@ -66,18 +85,6 @@ def positional_embedding(t: Float[Array, " B"], features: int, longest: float = 
     return jnp.pad(embedding, ((0, 0), (0, features % 2)))
 
 
-def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Twice the size, by repetition."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
-
-
-def downsample(x: Float[Array, "B H W C"]) -> Float[Array, "B H/2 W/2 C"]:
-    """Half the size, by means of 2x2 pixels."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-
-
 class AttentionBlock(nn.Module):
     """Self-attention of one head over all pixels, added to its input."""
 
@@ -100,11 +107,83 @@ def add_skip(x: Array, y: Array, rescale: bool) -> Array:
     return (x + y) / math.sqrt(2) if rescale else x + y
 
 
+def over_noise_level(
+    h: Float[Array, "B H W C"], sigmas: tuple[float, ...], cond: Float[Array, " B"], labels: bool
+) -> Float[Array, "B H W C"]:
+    """h divided by the noise level of its image, as score models of the variance exploding kind ask for.
+
+    Args:
+      h: the answer of a network.
+      sigmas: all noise levels; () leaves h as it is.
+      cond: of each image.
+      labels: whether `cond` counts the noise levels; otherwise it is the noise level.
+
+    Returns:
+      The quotient.
+    """
+    if not sigmas:
+        return h
+    sigma = jnp.asarray(sigmas)[cond.astype(jnp.int32)] if labels else cond
+    return h / sigma[:, None, None, None]
+
+
+class Resampler(nn.Module):
+    """Halves or doubles an image.
+
+    Attributes:
+      direction: 'up' or 'down'.
+      features: channels of a 3x3 convolution that goes with it; None for no convolution.
+      fir: filter with `fir_kernel`; otherwise repeat or take means, or, before a convolution, every other pixel.
+      fir_kernel: taps of the separable filter.
+    """
+
+    direction: str
+    features: int | None = None
+    fir: bool = False
+    fir_kernel: tuple[float, ...] = (1, 3, 3, 1)
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
+        up, filtered = self.direction == "up", self.fir
+        if self.features is None:
+            if filtered:
+                return (resample.fir_upsample if up else resample.fir_downsample)(x, self.fir_kernel)
+            return (resample.upsample if up else resample.downsample)(x)
+        name = "fir_conv" if filtered else "conv"
+        conv = partial(nn.Conv, self.features, (3, 3), kernel_init=default_init(), dtype=self.dtype, name=name)
+        if up and not filtered:
+            return conv(padding=1)(resample.upsample(x))
+        if up:
+            # Pixels spread by two and then convolved; the bias comes after the filter.
+            spread = conv(padding=2, input_dilation=2, use_bias=False)(x)
+            bias = self.param("fir_bias", nn.initializers.zeros, (self.features,))
+            return resample.fir_blur_after_transposed_convolution(spread, self.fir_kernel) + bias.astype(self.dtype)
+        if filtered:
+            x, padding = resample.fir_blur_before_strided_convolution(x, self.fir_kernel), 0
+        else:
+            padding = ((0, 1), (0, 1))
+        return conv(strides=2, padding=padding)(x)
+
+
 class ResBlockBigGAN(nn.Module):
-    """The residual block of BigGAN (Brock et al. 2019), which can halve or double the image."""
+    """The residual block of BigGAN (Brock et al. 2019), which can halve or double the image.
+
+    Attributes:
+      features: channels of the output.
+      direction: 'none', 'up' or 'down'.
+      fir, fir_kernel: see `Resampler`.
+      activation: nonlinearity.
+      dropout: rate before the last convolution.
+      skip_rescale: divide the sum by √2.
+      init_scale: of the last kernel.
+    """
 
     features: int
-    resample: str = "none"  # 'none', 'up' or 'down'
+    direction: str = "none"
+    fir: bool = False
+    fir_kernel: tuple[float, ...] = (1, 3, 3, 1)
+    activation: Activation = nn.silu
     dropout: float = 0.0
     skip_rescale: bool = True
     init_scale: float = 0.0
@@ -114,15 +193,76 @@ class ResBlockBigGAN(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], embedding: Float[Array, "B E"] | None, train: bool
     ) -> Float[Array, "B H2 W2 F"]:
-        resample = {"none": lambda y: y, "up": upsample, "down": downsample}[self.resample]
-        y = nn.silu(GroupNorm(self.dtype, name="norm_0")(x))
-        y, x = resample(y), resample(x)
-        y = conv3x3(self.features, "conv_0", self.dtype)(y)
-        if embedding is not None:
-            y += dense(self.features, "embed", self.dtype)(nn.silu(embedding))[:, None, None]
-        y = nn.silu(GroupNorm(self.dtype, name="norm_1")(y))
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        y = conv3x3(self.features, "conv_1", self.dtype, self.init_scale)(y)
-        if x.shape[-1] != self.features or self.resample != "none":
+        y = self.activation(GroupNorm(self.dtype, name="norm_0")(x))
+        if self.direction != "none":
+            resampler = Resampler(self.direction, None, self.fir, self.fir_kernel, self.dtype)
+            x, y = resampler(x), resampler(y)
+        y = _residual_branch(self, y, embedding, train)
+        if x.shape[-1] != self.features or self.direction != "none":
             x = conv1x1(self.features, "skip", self.dtype)(x)
         return add_skip(x, y, self.skip_rescale)
+
+
+class ResBlockDDPM(nn.Module):
+    """The residual block of DDPM (Ho et al. 2020); attributes as those of `ResBlockBigGAN`."""
+
+    features: int
+    activation: Activation = nn.silu
+    dropout: float = 0.0
+    skip_rescale: bool = True
+    init_scale: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], embedding: Float[Array, "B E"] | None, train: bool
+    ) -> Float[Array, "B H W F"]:
+        y = self.activation(GroupNorm(self.dtype, name="norm_0")(x))
+        y = _residual_branch(self, y, embedding, train)
+        if x.shape[-1] != self.features:
+            x = dense(self.features, "skip_dense", self.dtype, init_scale=0.1)(x)
+        return add_skip(x, y, self.skip_rescale)
+
+
+def _residual_branch(block, y: Array, embedding: Array | None, train: bool) -> Array:
+    """What both residual blocks do between their first activation and the sum."""
+    y = conv3x3(block.features, "conv_0", block.dtype)(y)
+    if embedding is not None:
+        y += dense(block.features, "embed", block.dtype)(block.activation(embedding))[:, None, None]
+    y = block.activation(GroupNorm(block.dtype, name="norm_1")(y))
+    y = nn.Dropout(block.dropout, deterministic=not train)(y)
+    return conv3x3(block.features, "conv_1", block.dtype, block.init_scale)(y)
+
+
+class Combine(nn.Module):
+    """Joins a pyramid of the input to the features of a level.
+
+    Attributes:
+      method: 'sum', or 'cat' for concatenation.
+    """
+
+    method: str = "sum"
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, pyramid: Float[Array, "B H W P"], h: Float[Array, "B H W C"]) -> Float[Array, "B H W C2"]:
+        projected = conv1x1(h.shape[-1], "conv", self.dtype)(pyramid)
+        return projected + h if self.method == "sum" else jnp.concatenate([projected, h], axis=-1)
+
+
+class FourierEmbedding(nn.Module):
+    """Sines and cosines at random frequencies (Tancik et al. 2020), which are drawn once and not trained.
+
+    Attributes:
+      features: number of frequencies.
+      scale: their standard deviation.
+    """
+
+    features: int
+    scale: float = 16.0
+
+    @nn.compact
+    def __call__(self, t: Float[Array, " B"]) -> Float[Array, "B 2*{self.features}"]:
+        frequencies = self.param("frequencies", nn.initializers.normal(self.scale), (self.features,))
+        angles = t[:, None] * jax.lax.stop_gradient(frequencies) * (2 * math.pi)
+        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)

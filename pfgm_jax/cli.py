@@ -1,0 +1,74 @@
+"""What the command lines share: flags, logging, and errors as one sentence with exit status 1."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from pfgm_jax.errors import PfgmError
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ...] = ()) -> None:
+    """Runs a command; what is addressed to the user becomes one sentence and exit status 1.
+
+    Args:
+      main: receives the operands. Its flags are defined, --config among them.
+      command: how it is called, for messages.
+      operands: the names of what follows the command besides flags.
+    """
+    app.run(
+        functools.partial(_guarded, main),
+        flags_parser=functools.partial(_parse_flags, command=command, operands=operands),
+    )
+
+
+def set_up_logging() -> None:
+    """Sends what pfgm_jax reports, and only that, to the terminal."""
+    log = logging.getLogger("pfgm_jax")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler())
+    log.propagate = False
+
+
+def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    set_up_logging()
+    try:
+        main(argv[1:])
+    except PfgmError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error}; what was saved before is good: make room or choose another --workdir, and run again")
+
+
+def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...]) -> list[str]:
+    """Flags, with what is wrong about them or the config in one sentence."""
+    try:
+        rest = FLAGS(argv)
+        config_path = config_flags.get_config_filename(FLAGS["config"])
+        if not Path(config_path).is_file():
+            _fail(f"--config is {config_path}, and there is no such file; give the path of a file in configs/")
+    except flags.Error as error:
+        _fail(f"{error}; see {command} --help")
+    except (AttributeError, KeyError) as error:
+        if "get_config" in str(error):
+            _fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
+        _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
+    except (OSError, ImportError, SyntaxError, TypeError) as error:
+        _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
+    if len(rest) > 1 + len(operands):
+        _fail(f"{rest[1 + len(operands)]!r} is not a flag; see {command} --help")
+    if len(rest) < 1 + len(operands):
+        _fail(f"{operands[len(rest) - 1]} is missing; see {command} --help")
+    return rest
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,196 @@
+"""NCSNv2 (Song & Ermon 2020, "Improved techniques for training score-based generative models"), a RefineNet.
+
+A weaker network than NCSN++: it is not shown the noise level, and has neither attention nor dropout. The paper on PFGM
+(section 5) uses it to show that PFGM still works on it.
+"""
+
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from pfgm_jax.models import layers, resample
+
+# Of each stage: channels in units of nf, and dilation. Stages without dilation, but for the first, halve the image.
+_STAGES = {
+    "below 96 pixels": ((1, 1), (2, 1), (2, 2), (2, 4)),
+    "to 128 pixels": ((1, 1), (2, 1), (2, 1), (4, 2), (4, 4)),
+    "larger": ((1, 1), (2, 1), (2, 1), (2, 1), (4, 2), (4, 4)),
+}
+
+
+def stages(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Channels in units of nf, and dilation, of each stage of the network for images of a size."""
+    side = max(height, width)
+    return _STAGES["below 96 pixels" if side < 96 else "to 128 pixels" if side <= 128 else "larger"]
+
+
+def sides_divisor(height: int, width: int) -> int:
+    """What has to divide the sides of an image of a size."""
+    return 2 ** (sum(dilation == 1 for _, dilation in stages(height, width)) - 1)
+
+
+class NCSNv2(nn.Module):
+    """A RefineNet with instance normalization.
+
+    Attributes:
+      out_channels: channels of the output.
+      nf: channels of the first stage.
+      centered: whether images are in [-1, 1]; otherwise they are in [0, 1].
+      sigmas: divide the output by the noise level, of which the condition is the index; () for not at all.
+      nonlinearity: 'elu', 'swish', 'relu' or 'lrelu'.
+      dtype: of the computation; parameters, normalization, and the first and last convolution are float32.
+      remat: compute blocks again in the backward pass rather than keep what is inside them.
+    """
+
+    out_channels: int
+    nf: int = 128
+    centered: bool = True
+    sigmas: tuple[float, ...] = ()
+    nonlinearity: str = "elu"
+    dtype: DTypeLike = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], cond: Float[Array, " B"], train: bool = False
+    ) -> Float[Array, "B H W out"]:
+        del train
+        act = layers.ACTIVATIONS[self.nonlinearity]
+        again = nn.remat if self.remat else lambda module: module
+        block = partial(again(_ResidualBlock), activation=act, dtype=self.dtype)
+        refine = partial(again(_RefineBlock), activation=act, dtype=self.dtype)
+        x = x if self.centered else 2.0 * x - 1.0
+
+        widths, dilations = zip(*stages(*x.shape[1:3]), strict=True)
+        h = _conv(x, self.nf, "conv_in", jnp.float32).astype(self.dtype)
+        outputs = []
+        for i, (width, dilation) in enumerate(zip(widths, dilations, strict=True)):
+            h = block(self.nf * width, dilation, changes=i > 0, name=f"stage_{i}_block_0")(h)
+            h = block(self.nf * width, dilation, name=f"stage_{i}_block_1")(h)
+            outputs.append(h)
+
+        deeper = []
+        for i, output in reversed(list(enumerate(outputs))):
+            features = self.nf * widths[max(i - 1, 0)]
+            deeper = [refine(features, 3 if i == 0 else 1, name=f"refine_{i}")([output, *deeper])]
+
+        h = act(InstanceNormPlus(name="norm_out")(deeper[0]))
+        return layers.over_noise_level(_conv(h, self.out_channels, "conv_out", jnp.float32), self.sigmas, cond, True)
+
+
+class InstanceNormPlus(nn.Module):
+    """Instance normalization that keeps the means of the channels, relative to each other (Song & Ermon 2020)."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        near_one = lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape)
+        alpha = self.param("alpha", near_one, x.shape[-1:])
+        gamma = self.param("gamma", near_one, x.shape[-1:])
+        beta = self.param("beta", nn.initializers.zeros, x.shape[-1:])
+        x = x.astype(jnp.float32)
+        means = x.mean((1, 2), keepdims=True)
+        relative = (means - means.mean(-1, keepdims=True)) * jax.lax.rsqrt(means.var(-1, ddof=1, keepdims=True) + 1e-5)
+        normal = (x - means) * jax.lax.rsqrt(x.var((1, 2), keepdims=True) + 1e-5)
+        return gamma * (normal + alpha * relative) + beta
+
+
+class _ResidualBlock(nn.Module):
+    """Two convolutions and a shortcut; dilated, or halving the image where it `changes` and is not dilated."""
+
+    features: int
+    dilation: int
+    changes: bool = False
+    activation: layers.Activation = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
+        halves = self.changes and self.dilation == 1
+        conv = partial(_conv, dtype=self.dtype, dilation=self.dilation)
+        # A block that changes the image widens it last.
+        between = x.shape[-1] if self.changes else self.features
+        y = conv(self.activation(InstanceNormPlus(name="norm_0")(x)), between, "conv_0")
+        y = conv(self.activation(InstanceNormPlus(name="norm_1")(y)), self.features, "conv_1")
+        if self.changes:
+            x = conv(x, self.features, "skip", size=1 if halves else 3)
+        return resample.downsample(x) + resample.downsample(y) if halves else x + y
+
+
+class _RefineBlock(nn.Module):
+    """Adapts features of a stage and of the next deeper one, sums them, and pools over growing neighbourhoods."""
+
+    features: int
+    blocks_after: int
+    activation: layers.Activation = nn.elu
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: list[Float[Array, "B _ _ _"]]) -> Float[Array, "B H W F"]:
+        conv = partial(_conv, dtype=self.dtype)
+
+        def residual(h, blocks, name):
+            for i in range(blocks):
+                y = h
+                for j in range(2):
+                    y = conv(self.activation(y), h.shape[-1], f"{name}_{i}_{j}", use_bias=False)
+                h = h + y
+            return h
+
+        adapted = [residual(h, 2, f"adapt_{i}") for i, h in enumerate(inputs)]
+        h = adapted[0]
+        if len(adapted) > 1:
+            size = h.shape[1:3]
+            fused = [_resize(conv(a, self.features, f"fuse_{i}"), *size) for i, a in enumerate(adapted)]
+            h = fused[0] + fused[1]
+        h = path = self.activation(h)
+        for i in range(2):
+            path = nn.max_pool(path, (5, 5), padding="SAME")
+            path = conv(path, self.features, f"pool_{i}", use_bias=False)
+            h = h + path
+        return residual(h, self.blocks_after, "after")
+
+
+def _conv(
+    x: Float[Array, "B H W C"],
+    features: int,
+    name: str,
+    dtype: DTypeLike,
+    size: int = 3,
+    dilation: int = 1,
+    use_bias: bool = True,
+) -> Float[Array, "B H W F"]:
+    """A convolution that keeps the image size, initialized as PyTorch does: uniform, variance 1 / (3 fan_in)."""
+    bound = 1 / math.sqrt(size * size * x.shape[-1])
+    init = lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    # What is not computed in half precision is the first and last convolution: as precise as can be.
+    precision = jax.lax.Precision.HIGHEST if name in ("conv_in", "conv_out") else None
+    return nn.Conv(
+        features,
+        (size, size),
+        padding=dilation * (size // 2),
+        kernel_dilation=dilation,
+        use_bias=use_bias,
+        kernel_init=init,
+        bias_init=init,
+        dtype=dtype,
+        precision=precision,
+        name=name,
+    )(x)
+
+
+def _resize(x: Float[Array, "B H W C"], height: int, width: int) -> Float[Array, "B {height} {width} C"]:
+    """Linear interpolation that keeps the corners."""
+    for axis, new in ((1, height), (2, width)):
+        old = x.shape[axis]
+        if new == old:
+            continue
+        at = np.linspace(0, old - 1, new)
+        weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old))).astype(np.float32)
+        x = jnp.moveaxis(jnp.tensordot(jnp.asarray(weights, x.dtype), x, (1, axis)), 0, axis)
+    return x

@@ -1,0 +1,188 @@
+"""The release's training steps and samples, repeated with its weights and its random numbers."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import run_lib
+from configs import default, digits
+from pfgm_jax import build, convert, losses, models, sampling
+from pfgm_jax.datasets import Scaling
+from pfgm_jax.methods import Poisson
+from pfgm_jax.methods.poisson import PerturbationDraws
+from pfgm_jax.state import create_optimizer, create_state
+from tests import torch_format
+
+RELEASE = Path("tests/fixtures/release")
+TRAINING = np.load(RELEASE / "train_parity.npz")
+SAMPLES = np.load(RELEASE / "sampler_digits3k.npz")
+
+
+def to_theirs(tree, tensors, names) -> list[np.ndarray]:
+    """The leaves of one of our trees that are tensors of theirs, as theirs are stored."""
+    leaves = {tuple(k.key for k in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    by_name = {tensor.name: tensor for tensor in tensors}
+    return [np.asarray(leaves[t.path]).transpose(np.argsort(t.axes)) for t in map(by_name.get, names)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded(Poisson):
+    """PFGM whose perturbed points are given."""
+
+    moved: jax.Array = None
+
+    def perturb(self, y, draws):
+        return self.moved[:, :-1], self.moved[:, -1]
+
+
+def test_perturbation_repeats_the_first_two_steps():
+    for step in ("step1", "step2"):
+        record = {name: TRAINING[f"{step}/{name}"] for name in ("m_before", "m_after", "z_normal", "perturbed")}
+        draws = PerturbationDraws(
+            m=record["m_before"],
+            m_restricted=record["m_after"],
+            z0=record["z_normal"],
+            radius=TRAINING[f"{step}/noise_normal"].reshape(16, -1),
+            direction=TRAINING[f"{step}/gaussian"],
+        )
+        y = TRAINING[f"{step}/ref_batch"].reshape(64, -1)[:16]
+        x, z = Poisson(shape=(16, 16, 3)).perturb(jnp.asarray(y), jax.tree.map(jnp.asarray, draws))
+        np.testing.assert_allclose(x, record["perturbed"][:, :-1], rtol=2e-5, atol=1e-5)
+        np.testing.assert_allclose(z, record["perturbed"][:, -1], rtol=2e-5)
+
+
+def test_eight_training_steps_are_those_of_the_release():
+    config = default.get_config()
+    config.update(json.loads((RELEASE / "a_ddpmpp.config.json").read_text()))
+    config.model.dropout = 0.0
+    tensors = convert._tensors(config)
+    params, *_ = convert.convert_checkpoint(RELEASE / "train_parity_init.pth", config)
+    optimizer = create_optimizer(config.optim)
+    state = create_state(params, optimizer)
+    assert [t.name for t in tensors] == list(TRAINING["param_names"])
+    picked = TRAINING["picked_names"]
+    identity = Scaling(levels=0, low=-1.0, dequantize=False, flip=False, shift=(0.0,) * 3, scale=1.0)
+    arguments = {"model": models.create_model(config), "scaling": identity}
+
+    def method_of(moved):
+        # The release stores images by channel, so that points of its space have other coordinates.
+        x = moved[:, :-1].reshape(-1, 3, 16, 16).transpose(0, 2, 3, 1).reshape(len(moved), -1)
+        points = jnp.concatenate([x, moved[:, -1:]], axis=1)
+        return Recorded(shape=(16, 16, 3), small_batch_size=16, gamma=config.training.gamma, moved=points)
+
+    @jax.jit
+    def step_fn(state, batch, moved):
+        _, grads = jax.value_and_grad(losses.mean_loss)(
+            state.params, jax.random.key(0), batch, None, method=method_of(moved), **arguments
+        )
+        after, metrics = losses.train_step(
+            state, jax.random.key(0), batch, None, optimizer=optimizer, ema_rate=config.model.ema_rate,
+            method=method_of(moved), **arguments,
+        )  # fmt: skip
+        return after, metrics, grads
+
+    for step in range(1, 9):
+        at = lambda name, step=step: TRAINING[f"step{step}/{name}"]
+        batch = losses.Batch(jnp.asarray(at("ref_batch").transpose(0, 2, 3, 1)), jnp.arange(64))
+        state, metrics, grads = step_fn(state, batch, jnp.asarray(at("perturbed")))
+        np.testing.assert_allclose(metrics["loss"], at("loss"), rtol=1e-5)
+        np.testing.assert_allclose(metrics["grad_norm"], at("grad_global_norm"), rtol=1e-4)
+        norms = [np.linalg.norm(g) for g in to_theirs(grads, tensors, TRAINING["param_names"])]
+        np.testing.assert_allclose(norms, at("grad_tensor_norms"), rtol=1e-4, atol=1e-4 * max(norms))
+        adam = optax.tree.get(state.opt_state, "ScaleByAdamState")
+        ours = {"param": state.params, "ema": state.ema_params, "adam_m": adam.mu, "adam_v": adam.nu}
+        for kind, tree in ours.items():
+            for i, array in enumerate(to_theirs(tree, tensors, picked)):
+                recorded = at(f"{kind}/{i}")
+                error = np.abs(array - recorded).max() / np.abs(recorded).max()
+                assert error < 1e-5, (step, kind, picked[i], error)
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A workdir converted from the release's digits model."""
+    folder = tmp_path_factory.mktemp("digits")
+    tensors = dict(np.load(RELEASE / "digits3k_ema_weights.npz"))
+    path = torch_format.write(folder / "digits.pth", torch_format.checkpoint(tensors, step=3000))
+    config = digits.get_config()
+    config.update_from_flattened_dict(
+        {"training.M": 259.0, "sampling.z_max": 17.0, "sampling.upper_norm": 170.0, "sampling.shared_step": True}
+    )
+    convert.convert_to_workdir(path, config, folder / "run")
+    return folder / "run"
+
+
+def open_run(workdir):
+    config = run_lib.config_lib.read(workdir)
+    params, step = run_lib.load_params(config, workdir)
+    assert step == 3000
+    model = models.create_model(config)
+    return config, lambda x, z: model.apply({"params": params}, x, z)
+
+
+def images(name) -> np.ndarray:
+    return SAMPLES[name].transpose(0, 2, 3, 1)
+
+
+def test_drifts_of_the_digits_model_are_those_of_the_release(digits_run):
+    config, net = open_run(digits_run)
+    method = build.create_method(config)
+    velocity = jax.jit(lambda x, t: method.velocity(net, x, t))
+    names = sorted({name.split("/")[1] for name in SAMPLES.files if name.startswith("drift/")})
+    assert len(names) == 9
+    for name in names:
+        at = lambda field, name=name: SAMPLES[f"drift/{name}/{field}"]
+        answer = jax.jit(net)(images(f"drift/{name}/x"), jnp.full(16, at("z_float32"), jnp.float32))
+        np.testing.assert_allclose(
+            answer[..., 0].reshape(16, 1, 8, 8), at("net_x"), atol=2e-5 * np.abs(at("net_x")).max()
+        )
+        # Below z_exp the drift is the quotient of small numbers, in which the network's rounding grows.
+        drift = velocity(images(f"drift/{name}/x"), jnp.float32(np.log(at("z_float32"))))
+        recorded = images(f"drift/{name}/dx_dtprime")
+        assert np.abs(drift - recorded).max() < 1e-4 * np.abs(recorded).max(), name
+
+
+SOLVES = [
+    # Rounding alone separates steps on the same grid.
+    ("euler", 20, "forward_euler_N20", 20, 1e-4),
+    ("euler", 100, "forward_euler_N100", 100, 1e-4),
+    ("improved_euler", 20, "improved_euler_N20", 39, 1e-4),
+    ("improved_euler", 100, "improved_euler_N100", 199, 1e-4),
+    # The release's own error at this tolerance, against its solution at a tight one, is 0.0032.
+    ("rk45", 1, "rk45_tight", None, 0.005),
+]
+
+
+@pytest.mark.parametrize(("solver", "steps", "record", "evaluations", "bound"), SOLVES)
+def test_samples_of_the_digits_model_are_those_of_the_release(digits_run, solver, steps, record, evaluations, bound):
+    config, net = open_run(digits_run)
+    config.sampling.ode_solver, config.sampling.N = solver, steps
+    method, options = build.create_method(config), build.create_solver(config)
+    solution = jax.jit(lambda x: sampling.integrate(method, net, x, options))(images("x0")).check()
+    if evaluations:
+        assert set(np.asarray(solution.evaluations)) == {evaluations}
+    else:
+        # The release takes 92, some of them to bring z along and to find a first step.
+        assert 70 <= int(solution.evaluations[0]) <= 92
+    unit = (np.asarray(solution.x) + 1) / 2
+    assert np.abs(unit - images(f"{record}/x_final_inverse_scaled")).max() < bound
+
+
+def test_sample_mode_gives_the_digits_of_the_release(digits_run, monkeypatch):
+    start = images("x0")
+    monkeypatch.setattr(Poisson, "prior_sample", lambda self, key, n, first=0: jnp.asarray(start[:n]))
+    config = digits.get_config()
+    config.sampling.num_samples, config.sampling.shared_step = 16, True
+    found = np.load(run_lib.sample(config, digits_run) / "samples.npz")
+    unit = images("rk45_tight/x_final_inverse_scaled")
+    levels = np.clip(np.floor(unit * 17), 0, 16)
+    # A pixel near the border of two grey levels may fall to either.
+    away = np.abs(unit * 17 - np.round(unit * 17)) > 17 * 0.005
+    assert away.mean() > 0.5
+    np.testing.assert_array_equal(found["samples"][away], levels[away])
