@@ -16,6 +16,7 @@ import optax
 from jaxtyping import PyTree
 from tqdm import tqdm
 
+from configs import default
 from pfgm_jax import build, datasets, losses, models, sampling, writers
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
@@ -61,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
       SolveError: samples at a snapshot could not be drawn.
     """
     config_lib.validate(config)
-    dataset = datasets.load_dataset(config.data.dataset)
+    dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
     training = config.training
     model, method = models.create_model(config), build.create_method(config)
@@ -79,19 +80,17 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     test_loss = jax.jit(functools.partial(losses.mean_loss, train=False, **loss_arguments))
     norm_fn = jax.jit(optax.tree.norm)
     sampler = _sampler(config, model, batch_size=GRID_SAMPLES)
-    charges = jnp.asarray(dataset.train) if training.field_reference == "dataset" else None
+    charges = jnp.asarray(dataset.train[:]) if training.field_reference == "dataset" else None
     # With the whole data set as charges, the rest of the batch would not be looked at.
     rows = training.batch_size if charges is None else training.small_batch_size
-
-    def batch_of(split, seed, step, rows):
-        index = datasets.batch_indices(seed, step, training.batch_size, len(split))[:rows]
-        return losses.Batch(split[index], index)
+    order = {"seed": config.seed, "batch_size": training.batch_size, "rows": slice(rows)}
+    batches_of = functools.partial(datasets.step_batches, **order)
 
     def held_out_loss(params):
         # Of a small test split, some points are drawn more than once; perturbations are the same each time.
-        batches = [batch_of(dataset.test, config.seed, i, rows) for i in range(HELD_OUT_BATCHES)]
+        batches = batches_of(dataset.test, start=0, stop=HELD_OUT_BATCHES)
         batch_keys = jax.random.split(keys.held_out, HELD_OUT_BATCHES)
-        test_charges = None if charges is None else dataset.test
+        test_charges = None if charges is None else dataset.test[:]
         return float(np.mean([test_loss(params, k, b, test_charges) for k, b in zip(batch_keys, batches, strict=True)]))
 
     saved_config = config_lib.to_dict(config)
@@ -99,7 +98,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
     init = lambda key: create_state(build.init_params(model, config, key), optimizer)
     state = checkpoints.restore(jax.eval_shape(init, keys.init))
     if state is None:
-        state = jax.jit(init)(keys.init)
+        # Run once: on a CPU optimizing it takes longer than all else before the first step.
+        unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+        state = jax.jit(init, compiler_options=unoptimized)(keys.init)
     else:
         log.info("Resuming after step %d", int(state.step))
     start = int(state.step)
@@ -113,8 +114,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
         writers.MetricWriter(workdir, start) as writer,
         tqdm(total=training.n_iters, initial=start, unit="step", dynamic_ncols=True) as bar,
     ):
-        for step in range(start + 1, training.n_iters + 1):
-            batch = batch_of(dataset.train, config.seed, step - 1, rows)
+        batches = batches_of(dataset.train, start=start, stop=training.n_iters, place=jax.device_put)
+        for step, batch in enumerate(batches, start + 1):
             state, metrics = step_fn(state, keys.train, batch, charges)
             pending.append(metrics)
             bar.update()
@@ -167,7 +168,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Path) -> Path:
       SolveError: the ODE could not be solved.
     """
     config_lib.validate(config)
-    config = config_lib.fill_in_from_run(config, config_lib.read(workdir))
+    config = config_lib.fill_in_from_run(config, config_lib.read(workdir, default.get_config()))
     scaling, options = build.create_scaling(config), config.sampling
     params, step = load_params(config, workdir, options.checkpoint or None)
     x, evaluations = draw(config, params, options.num_samples)
@@ -268,13 +269,8 @@ def _mean_of_finite(pending: list[dict[str, jax.Array]], last_step: int) -> dict
 def _open_workdir(workdir: Path, config: ml_collections.ConfigDict) -> Path:
     """Makes the workdir, or checks that what it holds is a run of the same model; writes config.json."""
     if (workdir / "config.json").is_file():
-        config_lib.check_same_model(config, config_lib.read(workdir))
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"--workdir is {workdir}, which is a file or lies in one; name a folder") from None
-    except OSError as error:
-        raise InputError(f"--workdir is {workdir}, which cannot be made ({error.strerror}); name another") from None
+        config_lib.check_same_model(config, config_lib.read(workdir, default.get_config()))
+    config_lib.make_folder(workdir)
     config_lib.write(config, workdir)
     return workdir
 

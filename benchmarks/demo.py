@@ -16,7 +16,7 @@ import numpy as np
 
 import run_lib
 from benchmarks.digits import SAMPLES, pixel_distance
-from configs import digits_mlp, heart
+from configs import default, digits_mlp, heart
 from pfgm_jax import build, cli, datasets, models, ode, plots, writers
 from pfgm_jax import config as config_lib
 
@@ -28,7 +28,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     """Trains on digits and samples; returns evaluations per sample, the Fréchet distance and the picture."""
     config = digits_mlp.get_config()
     run_lib.train(config, workdir)
-    config = config_lib.read(workdir)
+    config = config_lib.read(workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = "improved_euler", 12
     params, _ = run_lib.load_params(config, workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES)
@@ -46,10 +46,10 @@ def heart_demo(workdir: Path) -> Path:
     run_lib.train(config, workdir)
     samples = np.load(run_lib.sample(config, workdir) / "samples.npz")["samples"]
 
-    saved = config_lib.read(workdir)
+    saved = config_lib.read(workdir, default.get_config())
     params, _ = run_lib.load_params(saved, workdir)
     model, method = models.create_model(saved), build.create_method(saved)
-    data = datasets.load_dataset("heart").train
+    data = datasets.load_dataset("heart").train[:]
     scaled = build.create_scaling(saved).encode(data)
     times = jnp.linspace(method.t_data, np.log(HEMISPHERE), 60)
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 import run_lib
+from configs import default
 from pfgm_jax import build, datasets
 from pfgm_jax import config as config_lib
 from pfgm_jax.metrics import frechet_distance
@@ -22,7 +23,7 @@ SAMPLES = 1000
 
 def pixel_distance(x: np.ndarray, scaling: datasets.Scaling) -> float:
     """The distance of samples [n, 8, 8, 1] in network units to the training digits."""
-    train = datasets.load_dataset("digits").train
+    train = datasets.load_dataset("digits").train[:]
     data = scaling.augment(jax.random.key(0), train, np.arange(len(train), dtype=np.int32))
     flat = lambda images: (np.asarray(images, np.float64).reshape(len(images), -1) + 1) / 2
     return frechet_distance(flat(x), flat(data))
@@ -36,7 +37,7 @@ def main():
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--sets", type=int, default=5)
     arguments = parser.parse_args()
-    config = config_lib.read(arguments.workdir)
+    config = config_lib.read(arguments.workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = arguments.solver, arguments.steps
     config.sampling.batch_size = SAMPLES
     params, step = run_lib.load_params(config, arguments.workdir)
@@ -44,7 +45,7 @@ def main():
     scaling = build.create_scaling(config)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]
     print(f"step {step}, {arguments.solver}, {evaluations.mean():.1f} evaluations (at most {evaluations.max()})")
-    train = datasets.load_dataset("digits").train
+    train = datasets.load_dataset("digits").train[:]
     again = train[np.random.default_rng(0).integers(0, len(train), SAMPLES)]
     again = scaling.augment(jax.random.key(1), again, np.arange(SAMPLES, dtype=np.int32))
     print(f"fd of {SAMPLES} training digits drawn with replacement: {pixel_distance(np.asarray(again), scaling):.4f}")

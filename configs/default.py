@@ -6,6 +6,7 @@ saved with the run.
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -14,8 +15,12 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 49  # every random number of a run follows from it; integer >= 0
 
     data = config.data = ml_collections.ConfigDict()
-    data.dataset = "digits"  # digits, heart, two_moons, checkerboard, eight_gaussians, or arrays:PATH (.npy or .npz)
-    data.image_size = 0  # pixels: one number for squares, (height, width) in a config file; 0: from the data
+    # digits, heart, two_moons, checkerboard, eight_gaussians, arrays:PATH (.npy or .npz), folder:PATH (of pictures),
+    # cifar10, celeba, lsun_bedroom (made by python -m pfgm_jax.datasets prepare NAME), or tfds:NAME.
+    data.dataset = "digits"
+    data.dir = ""  # folder of prepared data sets and of the cache; "": TFDS_DATA_DIR, or ~/.cache/pfgm_jax
+    # Pixels: the side of a square, or (height, width); 0: from the data.
+    data.image_size = config_dict.FieldReference(0, field_type=object)
     data.num_channels = 0  # 1 to 4 for images, the number of components for vectors; 0: from the data
     data.levels = 0  # grey levels of images: integers 0 .. levels - 1; 0: from the data; vectors have none
     data.shift = ()  # what is subtracted from each component of a vector; (): from the data

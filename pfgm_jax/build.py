@@ -19,6 +19,17 @@ def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
     return int(height), int(width), int(config.data.num_channels)
 
 
+def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
+    """The data set of a config.
+
+    Raises:
+      InputError: see `datasets.load_dataset`.
+    """
+    data = config.data
+    size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
+    return datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir))
+
+
 def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
     """The scaling of a config whose fields are filled in."""
     data = config.data

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from pfgm_jax.errors import PfgmError
@@ -15,22 +16,24 @@ from pfgm_jax.errors import PfgmError
 FLAGS = flags.FLAGS
 
 
-def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ...] = ()) -> None:
+def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ...] = (), more: int = 0) -> None:
     """Runs a command; what is addressed to the user becomes one sentence and exit status 1.
 
     Args:
       main: receives the operands. Its flags are defined, --config among them.
       command: how it is called, for messages.
       operands: the names of what follows the command besides flags.
+      more: how many may follow these.
     """
     app.run(
         functools.partial(_guarded, main),
-        flags_parser=functools.partial(_parse_flags, command=command, operands=operands),
+        flags_parser=functools.partial(_parse_flags, command=command, operands=operands, more=more),
     )
 
 
 def set_up_logging() -> None:
     """Sends what pfgm_jax reports, and only that, to the terminal."""
+    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells of every file
     log = logging.getLogger("pfgm_jax")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
@@ -47,13 +50,14 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         _fail(f"{error}; what was saved before is good: make room or choose another --workdir, and run again")
 
 
-def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...]) -> list[str]:
+def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:
     """Flags, with what is wrong about them or the config in one sentence."""
     try:
         rest = FLAGS(argv)
-        config_path = config_flags.get_config_filename(FLAGS["config"])
-        if not Path(config_path).is_file():
-            _fail(f"--config is {config_path}, and there is no such file; give the path of a file in configs/")
+        if FLAGS["config"].present:
+            config_path = config_flags.get_config_filename(FLAGS["config"])
+            if not Path(config_path).is_file():
+                _fail(f"--config is {config_path}, and there is no such file; give the path of a file in configs/")
     except flags.Error as error:
         _fail(f"{error}; see {command} --help")
     except (AttributeError, KeyError) as error:
@@ -62,8 +66,8 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...]) -> li
         _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
     except (OSError, ImportError, SyntaxError, TypeError) as error:
         _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
-    if len(rest) > 1 + len(operands):
-        _fail(f"{rest[1 + len(operands)]!r} is not a flag; see {command} --help")
+    if len(rest) > 1 + len(operands) + more:
+        _fail(f"{rest[1 + len(operands) + more]!r} is not a flag; see {command} --help")
     if len(rest) < 1 + len(operands):
         _fail(f"{operands[len(rest) - 1]} is missing; see {command} --help")
     return rest

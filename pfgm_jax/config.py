@@ -43,7 +43,11 @@ def _one_of(names) -> tuple[_Check, str]:
 RANGES: dict[str, tuple[_Check, str]] = {
     "seed": (lambda v: 0 <= v < 2**32, "give an integer of at least 0 and below 2^32"),
     "data.image_size": (
-        lambda v: v >= 0 if isinstance(v, int) else len(v) == 2 and min(v) >= 1,
+        lambda v: (
+            v >= 0
+            if isinstance(v, int)
+            else isinstance(v, tuple | list) and _all_are(int, (*v,)) and len(v) == 2 and min(v) > 0
+        ),
         "give the side of a square in pixels, (height, width), or 0 for the data's own",
     ),
     "data.num_channels": _at_least(0),
@@ -179,10 +183,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: a value is out of range, or two fields contradict each other.
     """
-    for path, (holds, cure) in RANGES.items():
-        value = _get(config, path)
-        if not holds(value):
-            raise InputError(f"{path} is {value!r}; {cure}")
+    for path in RANGES:
+        _validate_field(config, path)
     training, sampling = config.training, config.sampling
     if training.small_batch_size > training.batch_size:
         raise InputError(
@@ -194,6 +196,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"model.sigma_max is {config.model.sigma_max}, not above model.sigma_min, which is "
             f"{config.model.sigma_min}; give a larger one"
         )
+    labelled = config.model.name == "ncsnv2" or config.model.embedding_type == "positional"
+    if config.model.scale_by_sigma and config.training.sde == "poisson" and labelled:
+        raise InputError(
+            "model.scale_by_sigma is True, which divides by noise levels that the condition counts, but PFGM's "
+            "condition is z; set it to False"
+        )
     if sampling.z_max and sampling.z_max <= sampling.z_min:
         raise InputError(
             f"sampling.z_max is {sampling.z_max}, not above sampling.z_min, which is {sampling.z_min}; "
@@ -201,13 +209,35 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def validate_network(config: ml_collections.ConfigDict) -> None:
+    """Checks what decides the network of a config, which may lack fields of other kinds.
+
+    Raises:
+      InputError: a value is out of range, or the images do not suit the network.
+    """
+    for path in RANGES:
+        group, name = path.split(".") if "." in path else ("", path)
+        if path in ("data.image_size", "data.num_channels") or (group == "model" and name in config.model):
+            _validate_field(config, path)
+    _validate_shape(config)
+
+
+def _validate_field(config: ml_collections.ConfigDict, path: str) -> None:
+    holds, cure = RANGES[path]
+    try:
+        value = _get(config, path)
+    except (KeyError, AttributeError):
+        raise InputError(f"{path} is missing from the config; begin with configs/default.py") from None
+    # The release has lists where we have tuples.
+    if not holds(tuple(value) if isinstance(value, list) else value):
+        raise InputError(f"{path} is {value!r}; {cure}")
+
+
 def _validate_shape(config: ml_collections.ConfigDict) -> None:
     name = config.model.name
     if name == "mlp":
         return
     height, width, channels = image_shape(config)
-    if not config.data.levels:
-        raise InputError(f"model.name is {name!r}, but {config.data.dataset} holds vectors; choose model.name 'mlp'")
     levels = len(config.model.ch_mult)
     divisor = 2 ** (levels - 1) if name == "ncsnpp" else ncsnv2.sides_divisor(height, width)
     if height % divisor or width % divisor:
@@ -245,6 +275,9 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
     height, width, channels = dataset.shape
     size = height if height == width else (height, width)
     found = {"data.image_size": size, "data.num_channels": channels, "data.levels": dataset.levels}
+    if not isinstance(config.data.image_size, int):
+        given = tuple(config.data.image_size)
+        _set(config, "data.image_size", given[0] if given[0] == given[1] else given)
     for path, value in found.items():
         if _get(config, path) not in (0, value):
             raise InputError(
@@ -257,13 +290,17 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             f"{len(dataset.train)} training examples; draw at most as many"
         )
     if not dataset.levels:
-        shift, scale = datasets.vector_scaling(dataset.train)
+        shift, scale = datasets.vector_scaling(dataset.train[:])
         config.data.shift, config.data.scale = config.data.shift or shift, config.data.scale or scale
         if len(config.data.shift) != channels:
             raise InputError(
                 f"data.shift has {len(config.data.shift)} components, but {config.data.dataset} has vectors of "
                 f"{channels}; give one for each, or () for the data's own"
             )
+    if not dataset.levels and config.model.name != "mlp":
+        raise InputError(
+            f"model.name is {config.model.name!r}, but {config.data.dataset} holds vectors; choose model.name 'mlp'"
+        )
     _validate_shape(config)
 
     given = (config.training.M, config.sampling.z_max, config.sampling.upper_norm)
@@ -335,15 +372,36 @@ def write(config: ml_collections.ConfigDict, workdir: Path) -> None:
     temporary.replace(path)
 
 
-def read(workdir: Path) -> ml_collections.ConfigDict:
+def make_folder(path: Path) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+      InputError: it cannot be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"--workdir is {path}, which is a file or lies in one; name a folder") from None
+    except OSError as error:
+        raise InputError(f"--workdir is {path}, which cannot be made ({error.strerror}); name another") from None
+
+
+def read(workdir: Path, defaults: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
     """The config that the run in a workdir was started with, filled in.
+
+    Args:
+      workdir: of the run.
+      defaults: for fields that are younger than the run.
 
     Raises:
       InputError: there is no run, or its config.json is damaged.
     """
     path = workdir / "config.json"
     try:
-        config = from_dict(json.loads(path.read_text()))
+        saved = json.loads(path.read_text())
+        for group, fields in to_dict(defaults).items() if defaults else ():
+            saved[group] = {**fields, **saved[group]} if isinstance(fields, dict) else saved.get(group, fields)
+        config = from_dict(saved)
         for field in (*RANGES, *FROM_DATA, *_IDENTITY):
             _get(config, field)
         return config

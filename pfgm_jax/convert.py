@@ -21,7 +21,7 @@ from absl import flags
 from jaxtyping import PyTree
 from ml_collections import config_flags
 
-from pfgm_jax import build, cli, datasets, models
+from pfgm_jax import build, cli, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
@@ -47,8 +47,8 @@ _LAYERS = {
     "out": "NIN_3",
     "conv": "Conv_0",
     "fir_conv": "Conv2d_0",
+    "fir_bias": "Conv2d_0",
 }
-_AFTER_LAYERS = {"fir_bias": "Conv2d_0.bias", "frequencies": "W"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def convert_checkpoint(path: str | Path, config: ml_collections.ConfigDict) -> t
     Raises:
       InputError: the file cannot be read safely, or is of another network.
     """
-    checkpoint = _read(Path(path), _tensors(config))
+    checkpoint = _read(Path(path), _tensors(config), models.create_model(config).sigmas)
     return checkpoint.params, checkpoint.ema_params, checkpoint.step
 
 
@@ -108,13 +108,13 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
     Raises:
       InputError: the config, the file or the workdir is not fit; nothing is written.
     """
-    if (workdir / "config.json").exists() or (workdir / "checkpoints").exists() or workdir.is_file():
-        raise InputError(f"--workdir is {workdir}, which holds a run or is a file; name a new folder")
+    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
+        raise InputError(f"--workdir is {workdir}, which is a file or not empty; name a new folder")
     config_lib.validate(config)
     if not config_lib.is_filled_in(config):
-        config = config_lib.fill_in(config, datasets.load_dataset(config.data.dataset))
+        config = config_lib.fill_in(config, build.load_dataset(config))
     tensors = _tensors(config)
-    checkpoint = _read(path, tensors)
+    checkpoint = _read(path, tensors, models.create_model(config).sigmas)
     state = create_state(checkpoint.params, create_optimizer(config.optim))
     state = dataclasses.replace(
         state,
@@ -122,10 +122,13 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
         ema_params=checkpoint.ema_params,
         opt_state=checkpoint.optimizer_state(state.opt_state),
     )
-    workdir.mkdir(parents=True, exist_ok=True)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
+    # Whole or absent: a workdir without its config would be nobody's.
+    partial = workdir.with_name(f"{workdir.name}.partial")
+    config_lib.make_folder(partial)
+    with Checkpoints(partial / "checkpoints") as checkpoints:
         checkpoints.save(state, config_lib.to_dict(config))
-    config_lib.write(config, workdir)
+    config_lib.write(config, partial)
+    partial.rename(workdir)
     log.info("%d tensors of step %d in %s", len(tensors), checkpoint.step, workdir)
     return state
 
@@ -137,6 +140,7 @@ def _tensors(config: ml_collections.ConfigDict) -> list[_Tensor]:
     """
     if config.model.name != "ncsnpp":
         raise InputError(f"model.name is {config.model.name!r}; the release has only checkpoints of 'ncsnpp'")
+    config_lib.validate_network(config)
     model = models.create_model(config)
     called: list[str] = []
 
@@ -165,16 +169,16 @@ def _tensors(config: ml_collections.ConfigDict) -> list[_Tensor]:
 
 
 def _tensor(path: tuple[str, ...], shape: tuple[int, ...], prefix: str) -> _Tensor:
-    *layer, leaf = path[1:]
-    axes = tuple(range(len(shape)))
-    if leaf in _AFTER_LAYERS:
-        theirs = _AFTER_LAYERS[leaf]
+    leaf = path[-1]
+    theirs = f"{_LAYERS[path[1]]}." if path[1] in _LAYERS else ""
+    bias, in_nin = leaf in ("bias", "fir_bias"), theirs.startswith("NIN")
+    if in_nin or leaf == "frequencies":
+        theirs += "b" if bias else "W"
     else:
-        theirs = f"{_LAYERS[layer[0]]}." if layer else ""
-        nin = theirs.startswith("NIN")
-        theirs += ("b" if leaf == "bias" else "W") if nin else ("bias" if leaf == "bias" else "weight")
-        if leaf == "kernel" and not nin:
-            axes = (2, 3, 1, 0) if len(shape) == 4 else (1, 0)
+        theirs += "bias" if bias else "weight"
+    axes = tuple(range(len(shape)))
+    if leaf == "kernel" and not in_nin:
+        axes = (2, 3, 1, 0) if len(shape) == 4 else (1, 0)
     return _Tensor(path, shape, f"{prefix}{theirs}", axes)
 
 
@@ -221,8 +225,9 @@ class _Checkpoint:
 
     def _moment(self, name: str) -> PyTree:
         def of(i, tensor):
-            # Parameters that have had no gradient, such as the Fourier frequencies, have no moments.
-            return self.moments[i].get(name) if i in self.moments else np.zeros(tensor.shape_of_theirs, np.float32)
+            if i not in self.moments and (not tensor.trainable or not tensor.path):
+                return np.zeros(tensor.shape_of_theirs, np.float32)  # it has had no gradient
+            return self.moments.get(i, {}).get(name)
 
         return self._tree(of, f"{name} of ")
 
@@ -244,22 +249,22 @@ class _Checkpoint:
         return tree
 
 
-def _read(path: Path, tensors: list[_Tensor]) -> _Checkpoint:
+def _read(path: Path, tensors: list[_Tensor], sigmas: tuple[float, ...]) -> _Checkpoint:
     content = read_torch_file(path)
-    try:
-        weights, shadow, step = dict(content["model"]), list(content["ema"]["shadow_params"]), int(content["step"])
-        moments = {i: dict(m) for i, m in ((content.get("optimizer") or {}).get("state") or {}).items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{path} is not a checkpoint of the release, which has model, ema, optimizer and step; give one"
-        ) from None
+    weights, shadow, step, moments = _parts(path, content)
     # A network that was not wrapped for several GPUs has no prefix.
-    weights = {f"module.{str(name).removeprefix('module.')}": tensor for name, tensor in weights.items()}
-    weights.pop("module.sigmas", None)
+    weights = {f"module.{name.removeprefix('module.')}": tensor for name, tensor in weights.items()}
+    theirs = weights.pop("module.sigmas", None)
+    if sigmas and theirs is not None and not (np.shape(theirs) == np.shape(sigmas) and np.allclose(theirs, sigmas)):
+        raise InputError(
+            f"{path} has {np.size(theirs)} noise levels from {np.max(theirs):g} to {np.min(theirs):g}, and the config "
+            f"{len(sigmas)} from {sigmas[0]:g} to {sigmas[-1]:g}; set model.sigma_max, model.sigma_min and "
+            "model.num_scales to its"
+        )
     expected = {tensor.name for tensor in tensors}
     for problem, names in (("lacks", expected - weights.keys()), ("has also", weights.keys() - expected)):
         if names:
-            some = ", ".join(sorted(names)[:3]) + (" ..." if len(names) > 3 else "")
+            some = ", ".join(sorted(names)[:3])[:200] + (" ..." if len(names) > 3 else "")
             raise InputError(
                 f"{path} is of another network than the config's: it {problem} {some} ({len(names)} tensors); choose "
                 "the config that it was trained with"
@@ -271,6 +276,28 @@ def _read(path: Path, tensors: list[_Tensor]) -> _Checkpoint:
         )
     averages = {**weights, **{tensor.name: array for tensor, array in zip(trainable, shadow, strict=True)}}
     return _Checkpoint(path, tensors, weights, averages, moments, step)
+
+
+def _parts(path: Path, content: Any) -> tuple[dict[str, Any], list[Any], int, dict[int, dict[str, Any]]]:
+    """Weights, moving averages, step and moments of a checkpoint that is made of what it should be made of."""
+
+    def part(value: Any, kind: type | tuple[type, ...], *names: str) -> Any:
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(
+                f"{path} is not a checkpoint of the release, which has model, ema, optimizer and step: its "
+                f"{' '.join(names)} is missing or of another kind; give one"
+            )
+        return value
+
+    weights, shadow = part(content, dict, "model"), part(content, list, "ema", "shadow_params")
+    step = int(part(content, (int, np.integer), "step"))
+    moments = part(content, dict, "optimizer", "state") if content.get("optimizer") else {}
+    fits = 0 <= step < 2**31 and all(isinstance(name, str) for name in weights)
+    if not fits or not all(isinstance(i, int) and isinstance(m, dict) for i, m in moments.items()):
+        raise InputError(f"{path} is not a checkpoint of the release: a name or the step, {step}, cannot be; give one")
+    return weights, shadow, step, moments
 
 
 def _main(operands: list[str]) -> None:

@@ -1,26 +1,17 @@
 """The loss and one training step, as pure functions."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Num, PyTree
+from jaxtyping import Array, Float, Num, PyTree
 
 from pfgm_jax import field as field_lib
-from pfgm_jax.datasets import Scaling
+from pfgm_jax.datasets import Batch, Scaling
 from pfgm_jax.methods import Method
 from pfgm_jax.state import TrainState, apply_gradients
-
-
-class Batch(NamedTuple):
-    """Stored examples (grey levels or vectors) and their indices in their data set."""
-
-    stored: Num[Array | np.ndarray, "B H W C"]
-    index: Int[Array | np.ndarray, " B"]
 
 
 def dataset_field(

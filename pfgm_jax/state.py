@@ -25,6 +25,11 @@ class TrainState:
     opt_state: PyTree
 
 
+def _is_trained(params: PyTree) -> PyTree:
+    """Which leaves are trained: all but Fourier frequencies, which have no gradient."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: "frequencies" not in jax.tree_util.keystr(path), params)
+
+
 def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """Adam with a linear warm-up from 0, behind a limit on the gradient's global norm, as in the authors' release.
 
@@ -36,7 +41,7 @@ def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransfor
 
     return optax.chain(
         optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),
-        optax.add_decayed_weights(optim.weight_decay) if optim.weight_decay else optax.identity(),
+        optax.add_decayed_weights(optim.weight_decay, _is_trained) if optim.weight_decay else optax.identity(),
         optax.adam(learning_rate, b1=optim.beta1, b2=0.999, eps=optim.eps),
     )
 

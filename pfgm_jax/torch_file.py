@@ -1,14 +1,16 @@
 """Reads files written by torch.save, without torch and without executing anything in them.
 
-Such a file is a zip archive of a pickle and raw tensors. A pickle is a program; ours is run by an interpreter that
-knows tensors, dictionaries, lists and numbers, and refuses everything else.
+Such a file is a zip archive of a pickle and raw tensors. A pickle is a program for a small machine that may call any
+function; this one runs on a machine of our own, which builds containers, numbers, text and tensors and has no other
+instructions.
 """
 
-import collections
+import dataclasses
 import math
-import pickle
+import pickletools
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +18,24 @@ import numpy as np
 
 from pfgm_jax.errors import InputError
 
+# A checkpoint's pickle holds names and shapes; its tensors are elsewhere.
+LARGEST_PICKLE = 1 << 26
+
 _STORAGE_DTYPES = {
-    "FloatStorage": np.dtype("<f4"),
-    "DoubleStorage": np.dtype("<f8"),
-    "HalfStorage": np.dtype("<f2"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
+    "FloatStorage": "<f4",
+    "DoubleStorage": "<f8",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
 }
 
 
 def read_torch_file(path: Path) -> Any:
-    """The content of a file written by torch.save, with tensors as NumPy arrays; executes no code in it.
+    """The content of a file written by torch.save, with tensors as read-only NumPy arrays; executes no code in it.
 
     Args:
       path: of a file in the zip format, which torch 1.6 and later write.
@@ -46,96 +51,227 @@ def read_torch_file(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
             if len(pickles) != 1:
-                raise pickle.UnpicklingError("it is a zip archive, but not one that torch.save wrote")
+                raise ValueError("it is a zip archive, but not one that torch.save wrote")
             prefix = pickles[0].removesuffix("data.pkl")
-            if f"{prefix}byteorder" in archive.namelist() and archive.read(f"{prefix}byteorder") != b"little":
-                raise pickle.UnpicklingError("it was written on a big-endian machine")
-            with archive.open(pickles[0]) as file:
-                return _Unpickler(file, archive, prefix).load()
+            if f"{prefix}byteorder" in archive.namelist() and _read(archive, f"{prefix}byteorder", 16) != b"little":
+                raise ValueError("it was written on a big-endian machine")
+            return _Machine(archive, prefix).run(_read(archive, pickles[0], LARGEST_PICKLE))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the path of a checkpoint") from None
-    except _Refused as error:
-        raise InputError(f"{path} is refused: {error}; nothing in it was executed") from None
+    except _RefusedError as error:
+        raise InputError(f"{path} is refused: {_plain(error)}; nothing in it was executed") from None
     except Exception as error:  # a damaged file can fail in any way
-        reason = str(error) or type(error).__name__
         raise InputError(
-            f"{path} cannot be read ({reason}); it should be a file in the zip format of torch.save, torch 1.6 or "
-            "later: copy it anew"
+            f"{path} cannot be read ({_plain(error)}); it should be a file in the zip format of torch.save, torch 1.6 "
+            "or later: copy it anew"
         ) from None
 
 
-class _Refused(pickle.UnpicklingError):
+class _RefusedError(Exception):
     """The pickle asks for something that no checkpoint needs."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows what a checkpoint is made of, and nothing else."""
+def _plain(error: Exception) -> str:
+    """One printable line, since what an error says may come from the file."""
+    text = str(error) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
 
-    def __init__(self, file, archive: zipfile.ZipFile, prefix: str):
-        super().__init__(file)
+
+def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
+        # Torch does not compress; a forged file could fill the memory so.
+        raise ValueError(f"its part {name} is compressed or larger than {most} bytes")
+    return archive.read(entry)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Function:
+    """A name that the pickle may ask for, and what the machine does in its place."""
+
+    call: Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    """The numbers of a tensor."""
+
+    numbers: np.ndarray
+
+
+_MARK = object()
+
+
+class _Machine:
+    """Runs the instructions that the pickles of checkpoints are made of."""
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str):
         self._archive, self._prefix = archive, prefix
+        self._storages: dict[str, _Storage] = {}
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _KNOWN:
-            return _KNOWN[module, name]
-        if module == "torch" and name in _STORAGE_DTYPES:
-            return _STORAGE_DTYPES[name]
-        raise _Refused(f"it asks for {module}.{name}, which no checkpoint needs")
+    def run(self, program: bytes) -> Any:
+        """The value that the program leaves.
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise _Refused(f"it refers to a {kind!r}, which no checkpoint needs")
-        entry = self._archive.getinfo(f"{self._prefix}data/{key}")
-        if entry.file_size != count * dtype.itemsize:
-            raise pickle.UnpicklingError(
-                f"tensor storage {key} has {entry.file_size} bytes instead of {count * dtype.itemsize}"
-            )
-        return np.frombuffer(self._archive.read(entry), dtype)
+        Raises:
+          _RefusedError: it has instructions or names that no checkpoint needs.
+          Exception: of any kind, it is damaged.
+        """
+        stack, memo = self._stack, self._memo
+        argument: Any
+        for instruction, argument, _ in pickletools.genops(program):
+            match instruction.name:
+                case "PROTO" | "FRAME":
+                    pass
+                case "STOP":
+                    return stack.pop()
+                case "MARK":
+                    stack.append(_MARK)
+                case "NONE":
+                    stack.append(None)
+                case "NEWTRUE" | "NEWFALSE":
+                    stack.append(instruction.name == "NEWTRUE")
+                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                    stack.append(argument)
+                case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
+                    stack.append(argument)
+                case "EMPTY_DICT":
+                    stack.append({})
+                case "EMPTY_LIST":
+                    stack.append([])
+                case "EMPTY_TUPLE":
+                    stack.append(())
+                case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                    count = int(instruction.name[-1])
+                    stack[-count:] = [tuple(stack[-count:])]
+                case "TUPLE":
+                    stack.append(tuple(self._pop_to_mark()))
+                case "APPEND":
+                    item = stack.pop()
+                    self._top(list).append(item)
+                case "APPENDS":
+                    items = self._pop_to_mark()
+                    self._top(list).extend(items)
+                case "SETITEM":
+                    value, key = stack.pop(), stack.pop()
+                    self._set_items([key, value])
+                case "SETITEMS":
+                    self._set_items(self._pop_to_mark())
+                case "BINPUT" | "LONG_BINPUT":
+                    memo[argument] = stack[-1]
+                case "MEMOIZE":
+                    memo[len(memo)] = stack[-1]
+                case "BINGET" | "LONG_BINGET":
+                    stack.append(memo[argument])
+                case "GLOBAL":
+                    stack.append(_look_up(*argument.split(" ", 1)))
+                case "STACK_GLOBAL":
+                    name, module = stack.pop(), stack.pop()
+                    stack.append(_look_up(module, name))
+                case "REDUCE":
+                    arguments, function = stack.pop(), stack.pop()
+                    if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+                        raise _RefusedError("it calls what is not a function of checkpoints")
+                    stack.append(function.call(*arguments))
+                case "BUILD":
+                    stack.pop()  # what torch hangs on dictionaries, and NumPy on types, is of no use here
+                    if not isinstance(stack[-1], dict | np.dtype):
+                        raise _RefusedError("it changes what is no dictionary")
+                case "BINPERSID":
+                    stack.append(self._storage(stack.pop()))
+                case other:
+                    raise _RefusedError(f"its instruction {other} is one that no checkpoint needs")
+        raise ValueError("its pickle does not end")
+
+    def _pop_to_mark(self) -> list[Any]:
+        at = next(i for i in range(len(self._stack) - 1, -1, -1) if self._stack[i] is _MARK)
+        items = self._stack[at + 1 :]
+        del self._stack[at:]
+        return items
+
+    def _top(self, kind: type) -> Any:
+        if not isinstance(self._stack[-1], kind):
+            raise ValueError(f"its pickle takes something for a {kind.__name__} that is none")
+        return self._stack[-1]
+
+    def _set_items(self, items: list[Any]) -> None:
+        keys = items[::2]
+        # Keys of other kinds are hashed by code that a forged file could overwhelm.
+        if not all(isinstance(key, str | int) for key in keys):
+            raise _RefusedError("it has dictionaries whose keys are neither text nor integers")
+        self._top(dict).update(zip(keys, items[1::2], strict=True))
+
+    def _storage(self, reference: tuple) -> _Storage:
+        kind, dtype, key, _, count = reference
+        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
+            raise _RefusedError("it refers to something that is not a tensor's storage")
+        if key not in self._storages:
+            size = count * dtype.itemsize
+            content = _read(self._archive, f"{self._prefix}data/{key}", size)
+            if len(content) != size:
+                raise ValueError(f"tensor storage {key} has {len(content)} bytes instead of {size}")
+            self._storages[key] = _Storage(np.frombuffer(content, dtype))
+        return self._storages[key]
 
 
-def _rebuild_tensor(storage: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: Any) -> np.ndarray:
+def _look_up(module: Any, name: Any) -> Any:
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise _RefusedError("it asks for something that is not a name")
+    if module == "torch" and name in _STORAGE_DTYPES:
+        return np.dtype(_STORAGE_DTYPES[name])
+    if (module, name) in _KNOWN:
+        return _Function(_KNOWN[module, name])
+    raise _RefusedError(f"it asks for {module}.{name}, which no checkpoint needs")
+
+
+def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    numbers = storage.numbers
+    if not all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *stride)):
+        raise ValueError("a tensor's shape is not made of integers")
     size = math.prod(shape)
     reach = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1 if size else 0
-    # A checkpoint has no tensor that is larger than what is stored of it; a forged one could fill the memory so.
-    if min((offset, *shape, *stride)) < 0 or max(reach, size) > len(storage):
-        raise pickle.UnpicklingError(f"a tensor of shape {shape} reaches beyond its storage")
-    strides = [s * storage.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides).copy()
+    # No tensor of a checkpoint is larger than what is stored of it.
+    if max(reach, size) > numbers.size:
+        raise ValueError(f"a tensor of shape {shape} reaches beyond its storage")
+    strides = [s * numbers.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides, writeable=False)
 
 
-class _NumpyDtype:
-    """Stands for numpy.dtype in the pickle: knows numbers, and ignores its state."""
-
-    def __init__(self, code: str, *_: Any):
-        if not re.fullmatch(r"[fiu][248]|[iu]1|b1", code):
-            raise _Refused(f"it holds a NumPy scalar of the type {code!r}, which is not a number")
-        self.dtype = np.dtype(code).newbyteorder("<")
-
-    def __setstate__(self, _: Any) -> None:
-        pass
+def _dtype(code: str, *_: Any) -> np.dtype:
+    if not re.fullmatch(r"[fiu][248]|[iu]1|b1", code):
+        raise _RefusedError(f"it holds a NumPy scalar of the type {code!r}, which is not a number")
+    return np.dtype(code).newbyteorder("<")
 
 
-def _numpy_scalar(dtype: _NumpyDtype, content: bytes) -> Any:
-    return np.frombuffer(content, dtype.dtype, count=1)[0]
+def _scalar(dtype: np.dtype, content: bytes) -> Any:
+    if not isinstance(dtype, np.dtype) or not isinstance(content, bytes):
+        raise _RefusedError("it holds a NumPy scalar that is not a number")
+    return np.frombuffer(content, dtype, count=1)[0]
 
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise _Refused(f"it holds bytes in the encoding {encoding!r}")
+        raise _RefusedError(f"it holds bytes in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-def _ordered_dict(*items: Any) -> dict:
-    return collections.OrderedDict(*items)
+def _ordered_dict(items: tuple | list = ()) -> dict:
+    if items:
+        raise _RefusedError("it makes dictionaries in a way that no checkpoint needs")
+    return {}
+
+
+def _parameter(data: np.ndarray, *_: Any) -> np.ndarray:
+    return data
 
 
 _KNOWN = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-    ("numpy.core.multiarray", "scalar"): _numpy_scalar,
-    ("numpy._core.multiarray", "scalar"): _numpy_scalar,
-    ("numpy", "dtype"): _NumpyDtype,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy", "dtype"): _dtype,
     ("_codecs", "encode"): _encode,
 }

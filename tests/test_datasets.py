@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from pfgm_jax.datasets import Scaling, batch_indices, load_dataset, mean_norm, vector_scaling
+from pfgm_jax.datasets import (
+    Scaling,
+    Split,
+    batch_indices,
+    host_rows,
+    load_dataset,
+    mean_norm,
+    step_batches,
+    vector_scaling,
+)
 from pfgm_jax.errors import InputError
 
 
@@ -17,10 +26,12 @@ def test_digits_are_split_without_loss():
     ours = np.concatenate([dataset.train, dataset.test])[..., 0].reshape(-1, 64)
     everything = load_digits().data.astype(np.uint8)
     assert sorted(map(bytes, ours)) == sorted(map(bytes, everything))
+    label_of = dict(zip(map(bytes, everything), load_digits().target, strict=True))
+    assert [label_of[bytes(image)] for image in ours[:1437]] == dataset.train.labels.tolist()
 
 
 def test_eight_gaussians_are_eight_gaussians():
-    points = load_dataset("eight_gaussians").train[:, 0, 0]
+    points = load_dataset("eight_gaussians").train[:][:, 0, 0]
     angle = np.arange(8) * np.pi / 4
     distance = np.linalg.norm(points[:, None] - np.stack([np.cos(angle), np.sin(angle)], axis=1), axis=-1)
     assert stats.chisquare(np.bincount(distance.argmin(1))).pvalue > 1e-3
@@ -28,14 +39,14 @@ def test_eight_gaussians_are_eight_gaussians():
 
 
 def test_checkerboard_fills_every_other_square():
-    points = load_dataset("checkerboard").train[:, 0, 0]
+    points = load_dataset("checkerboard").train[:][:, 0, 0]
     column, row = np.floor((points + 1) * 2).astype(int).T
     assert ((column + row) % 2 == 0).all() and column.min() == row.min() == 0 and column.max() == row.max() == 3
     assert stats.chisquare(np.bincount(4 * column + row)[np.unique(4 * column + row)]).pvalue > 1e-3
 
 
 def test_heart_lies_on_its_outline():
-    points = load_dataset("heart").train[:500, 0, 0].astype(float) * 16
+    points = load_dataset("heart").train[:500][:, 0, 0].astype(float) * 16
     t = np.linspace(0, 2 * np.pi, 4000)
     outline = np.stack(
         [16 * np.sin(t) ** 3, 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)], axis=1
@@ -44,7 +55,7 @@ def test_heart_lies_on_its_outline():
 
 
 def test_two_moons_are_two_half_circles():
-    points = load_dataset("two_moons").train[:, 0, 0]
+    points = load_dataset("two_moons").train[:][:, 0, 0]
     upper = np.abs(np.linalg.norm(points, axis=1) - 1)
     lower = np.abs(np.linalg.norm(points - [1, 0.5], axis=1) - 1)
     assert np.minimum(upper, lower).max() < 0.05 * 5
@@ -61,7 +72,7 @@ def test_own_images_and_vectors_are_read_and_every_twentieth_held_out(tmp_path):
     np.testing.assert_array_equal(dataset.train, np.delete(images, [19, 39], axis=0))
     dataset = load_dataset(f"arrays:{tmp_path}/vectors.npz")
     assert dataset.levels == 0 and dataset.shape == (1, 1, 7)
-    np.testing.assert_array_equal(dataset.train[:, 0, 0], np.delete(vectors, [19, 39], axis=0).astype(np.float32))
+    np.testing.assert_array_equal(dataset.train[:][:, 0, 0], np.delete(vectors, [19, 39], axis=0).astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +114,46 @@ def test_refuses_files_that_are_not_arrays(tmp_path):
 def test_refuses_an_unknown_name():
     with pytest.raises(InputError, match="data.dataset is 'digit'; choose one of digits, heart"):
         load_dataset("digit")
+
+
+@pytest.fixture(scope="module")
+def split():
+    images = np.random.default_rng(0).integers(0, 256, (50, 2, 3, 1), dtype=np.uint8)
+    return Split(images, labels=np.arange(50) % 7)
+
+
+def batches(split, **arguments):
+    given = {"seed": 5, "batch_size": 24, "rows": slice(24), "start": 0, "stop": 7, "threads": 0}
+    return list(step_batches(split, **{**given, **arguments}))
+
+
+def assert_same_batches(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_global_batch_does_not_depend_on_the_number_of_processes(split, processes):
+    parts = [batches(split, rows=host_rows(24, i, processes)) for i in range(processes)]
+    joined = [jax.tree.map(lambda *a: np.concatenate(a), *of_a_step) for of_a_step in zip(*parts, strict=True)]
+    assert_same_batches(joined, batches(split))
+
+
+def test_batches_do_not_depend_on_threads_or_on_where_they_start(split):
+    expected = batches(split)
+    for threads in (1, 3, 8):
+        assert_same_batches(batches(split, threads=threads), expected)
+    assert_same_batches(batches(split, start=3), expected[3:])
+
+
+def test_examples_come_with_their_labels(split):
+    for batch in batches(split):
+        np.testing.assert_array_equal(batch.label, batch.index % 7)
+        np.testing.assert_array_equal(batch.stored, split[batch.index])
+
+
+def test_rows_that_processes_cannot_share_are_refused():
+    with pytest.raises(ValueError, match="24 rows cannot be shared evenly by 5 processes"):
+        host_rows(24, 0, 5)
 
 
 def test_each_epoch_draws_every_example_once():

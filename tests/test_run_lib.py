@@ -24,11 +24,9 @@ def small_digits(**overrides):
         "training.snapshot_freq": 6,
         "training.snapshot_freq_for_preemption": 100,
         "training.snapshot_sampling": False,
-        "model.nf": 8,
-        "model.ch_mult": (1,),
+        "model.name": "mlp",  # which compiles in less time than the U-Net
+        "model.nf": 16,
         "model.num_res_blocks": 1,
-        "model.attn_resolutions": (),
-        "model.dropout": 0.1,
         "optim.warmup": 2,
     }
     config.update_from_flattened_dict({**changes, **overrides})
@@ -48,18 +46,27 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("interrupted_in", [2, 3, 6])
 def test_resumed_training_equals_uninterrupted_bit_for_bit(trained, tmp_path, monkeypatch, interrupted_in):
     config = small_digits(**{"training.snapshot_freq_for_preemption": 1})
-    draw = run_lib.datasets.batch_indices
+    step_batches = run_lib.datasets.step_batches
 
-    def interrupt(seed, step, *sizes):
-        if step == interrupted_in - 1:
-            raise KeyboardInterrupt
-        return draw(seed, step, *sizes)
+    def interrupt(*arguments, **order):
+        for step, batch in enumerate(step_batches(*arguments, **order), 1):
+            if step == interrupted_in and "place" in order:
+                raise KeyboardInterrupt
+            yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_lib.datasets, "batch_indices", interrupt)
+        patch.setattr(run_lib.datasets, "step_batches", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_lib.train(config, tmp_path)
     assert_same(run_lib.train(config, tmp_path), trained[0])
+
+
+def test_resumed_training_of_a_network_that_drops_out_equals_uninterrupted(tmp_path):
+    network = {"model.name": "ncsnpp", "model.nf": 8, "model.ch_mult": (1,), "model.attn_resolutions": ()}
+    network |= {"model.dropout": 0.3, "training.n_iters": 3, "training.eval_freq": 3}
+    expected = run_lib.train(small_digits(**network), tmp_path / "a")
+    run_lib.train(small_digits(**{**network, "training.n_iters": 2}), tmp_path / "b")
+    assert_same(run_lib.train(small_digits(**network), tmp_path / "b"), expected)
 
 
 def test_resumed_training_with_the_field_of_the_data_set_equals_uninterrupted(tmp_path):
@@ -85,6 +92,14 @@ def test_run_leaves_its_config_and_metrics(trained):
     assert {"loss", "grad_norm", "steps_per_second", "images_per_second"} <= lines[0].keys()
     assert [line["step"] for line in lines if "held_out_loss" in line] == [3, 6]
     assert list((workdir / "tensorboard").iterdir())
+
+
+def test_fields_younger_than_a_run_have_their_defaults(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["model"]["dtype"], config["data"]["dir"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert_same(run_lib.train(small_digits(), tmp_path), trained[0])
 
 
 def test_lines_beyond_the_checkpoint_are_written_anew(trained, tmp_path):
@@ -116,7 +131,7 @@ def test_samples_are_saved_as_array_grid_and_files(trained):
 
 
 def test_sampling_needs_no_data(trained, tmp_path, monkeypatch):
-    def no_data(_):
+    def no_data(*_):
         raise AssertionError("the data were loaded")
 
     monkeypatch.setattr(run_lib.datasets, "load_dataset", no_data)
@@ -169,7 +184,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"training.batch_size": 2000}, "training.batch_size is 2000, but digits has 1437 training examples"),
         ({"data.image_size": 16}, "data.image_size is 16, but digits has 8; set it to 0 or to that"),
         ({"model.name": "unet"}, "model.name is 'unet'; choose one of ncsnpp, ncsnv2, mlp"),
-        ({"model.ch_mult": (1, 1, 1, 1, 1)}, "need sides divisible by 16, but the images are 8 x 8"),
+        (
+            {"model.name": "ncsnpp", "model.ch_mult": (1, 1, 1, 1, 1)},
+            "need sides divisible by 16, but the images are 8 x 8",
+        ),
         ({"model.sigma_end": 50.0}, "model.sigma_end is 50.0, too large for data of mean norm"),
         ({"seed": 2**33}, "seed is 8589934592; give an integer of at least 0 and below 2\\^32"),
         ({"model.ch_mult": (1.5, 2)}, r"model.ch_mult is \(1.5, 2\); give a tuple of at least one integer"),
@@ -180,7 +198,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"model.progressive": "skip"}, "model.progressive is 'skip'; choose one of none, output_skip, residual"),
         ({"model.sigma_max": 0.001}, "model.sigma_max is 0.001, not above model.sigma_min, which is 0.01"),
         ({"training.sde": "vesde"}, "training.sde is 'vesde', of which only networks can be converted"),
-        ({"data.dataset": "heart"}, "model.name is 'ncsnpp', but heart holds vectors; choose model.name 'mlp'"),
+        (
+            {"data.dataset": "heart", "model.name": "ncsnpp"},
+            "model.name is 'ncsnpp', but heart holds vectors; choose model.name 'mlp'",
+        ),
     ],
 )
 def test_refuses_a_bad_config_and_writes_nothing(tmp_path, overrides, message):
@@ -206,9 +227,9 @@ def _contents(folder):
 def test_refuses_a_workdir_of_another_architecture_and_changes_nothing(trained):
     _, workdir = trained
     before = _contents(workdir)
-    other = small_digits(**{"model.nf": 16, "model.ch_mult": (1, 2)})
+    other = small_digits(**{"model.nf": 8, "model.num_res_blocks": 2})
     for run in (run_lib.train, run_lib.sample):
-        with pytest.raises(InputError, match=r"model\.nf is 16, and was 8; model\.ch_mult is \[1, 2\], and was \[1\]"):
+        with pytest.raises(InputError, match=r"model\.nf is 8, and was 16; model\.num_res_blocks is 2, and was 1"):
             run(other, workdir)
     assert _contents(workdir) == before
 

@@ -69,8 +69,15 @@ def write(path: Path, content) -> Path:
     return path
 
 
-def checkpoint(tensors: dict[str, np.ndarray], step: int = 7) -> dict:
-    """A checkpoint of the authors' release whose moving averages are the tensors themselves."""
-    shadow = [array for name, array in tensors.items() if not name.endswith((".W", "sigmas")) or "NIN" in name]
+def checkpoint(tensors: dict[str, np.ndarray], step: int = 7, order: list[str] | None = None) -> dict:
+    """A checkpoint of the authors' release, whose moving averages are half the tensors.
+
+    Args:
+      tensors: of the network.
+      step: that it says.
+      order: the names of the trained tensors, in which the averages come; by default that of `tensors`.
+    """
+    trained = [name for name in tensors if not name.endswith((".W", "sigmas")) or "NIN" in name]
+    shadow = [tensors[name] / 2 for name in order or trained]
     ema = {"decay": 0.999, "num_updates": step, "shadow_params": shadow}
     return {"optimizer": {"state": {}, "param_groups": []}, "model": tensors, "ema": ema, "step": step}

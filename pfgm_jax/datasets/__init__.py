@@ -1,7 +1,20 @@
 """Data sets: sources (what data there are), scaling (in which units), pipeline (in which order)."""
 
-from pfgm_jax.datasets.pipeline import batch_indices
+from pfgm_jax.datasets.pipeline import Batch, batch_indices, host_rows, step_batches
 from pfgm_jax.datasets.scaling import Scaling, mean_norm, vector_scaling
-from pfgm_jax.datasets.sources import Dataset, load_dataset
+from pfgm_jax.datasets.sources import data_dir, load_dataset
+from pfgm_jax.datasets.split import Dataset, Split
 
-__all__ = ["Dataset", "Scaling", "batch_indices", "load_dataset", "mean_norm", "vector_scaling"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Scaling",
+    "Split",
+    "batch_indices",
+    "data_dir",
+    "host_rows",
+    "load_dataset",
+    "mean_norm",
+    "step_batches",
+    "vector_scaling",
+]

@@ -1,8 +1,23 @@
-"""The order in which examples are drawn: a pure function of (seed, step), so that resuming needs no hidden state."""
+"""Batches in the order in which they are drawn, a pure function of (seed, step): resuming needs no hidden state."""
 
 import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import grain
 import numpy as np
+from jaxtyping import Array, Int, Num
+
+from pfgm_jax.datasets.split import Split
+from pfgm_jax.datasets.store import THREADS
+
+
+class Batch(NamedTuple):
+    """Stored examples (grey levels or vectors), their indices in their data set, and their labels (-1 for none)."""
+
+    stored: Num[Array | np.ndarray, "B H W C"]
+    index: Int[Array | np.ndarray, " B"]
+    label: Int[Array | np.ndarray, " B"]
 
 
 @functools.lru_cache(maxsize=2)
@@ -28,3 +43,52 @@ def batch_indices(seed: int, step: int, batch_size: int, count: int) -> np.ndarr
     epochs, places = np.divmod(step * batch_size + np.arange(batch_size), count)
     parts = [_permutation(seed, int(epoch), count)[places[epochs == epoch]] for epoch in np.unique(epochs)]
     return np.concatenate(parts).astype(np.int32)
+
+
+def host_rows(rows: int, process_index: int, process_count: int) -> slice:
+    """Which rows of the global batch a process reads: as many as the others, in the order of the processes.
+
+    Raises:
+      ValueError: they cannot be shared out evenly.
+    """
+    if rows % process_count:
+        raise ValueError(f"{rows} rows cannot be shared evenly by {process_count} processes")
+    each = rows // process_count
+    return slice(process_index * each, (process_index + 1) * each)
+
+
+def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: slice) -> Batch:
+    """Some rows of the batch of a step."""
+    index = batch_indices(seed, step, batch_size, len(split))[rows]
+    return Batch(split[index], index, split.labels[index])
+
+
+def step_batches(
+    split: Split,
+    *,
+    seed: int,
+    batch_size: int,
+    rows: slice,
+    start: int,
+    stop: int,
+    threads: int = THREADS,
+    place: Callable[[Batch], Batch] = lambda batch: batch,
+) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`, read ahead by threads while steps are computed.
+
+    Args:
+      split: what is drawn from.
+      seed: of the order.
+      batch_size: of the global batch.
+      rows: those of it that are read, see `host_rows`.
+      start, stop: steps, counted from 0.
+      threads: which read whole batches each; the batches do not depend on their number. 0 for none.
+      place: moves a batch to the devices, in those threads, before its step wants it.
+
+    Yields:
+      Batches, in the order of the steps.
+    """
+    steps = grain.MapDataset.range(start, stop)
+    batches = steps.map(lambda step: place(read_batch(split, seed, int(step), batch_size, rows)))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    yield from batches.to_iter_dataset(options)

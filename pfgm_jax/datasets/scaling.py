@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from pfgm_jax.datasets.split import Split
+
 # Standard deviation that vectors are scaled to: about that of the pixels of an image in [-1, 1].
 VECTOR_STD = 0.5
 
@@ -87,7 +89,7 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
     return tuple(shift.tolist()), (std / VECTOR_STD) or 1.0
 
 
-def mean_norm(scaling: Scaling, stored: Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
+def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
     """Mean Euclidean norm of examples in network units; of `most` of them, evenly spread, where there are more."""
     some = stored[:: max(1, len(stored) // most)]
     x = np.concatenate(

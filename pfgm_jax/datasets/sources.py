@@ -1,49 +1,30 @@
-"""Data sets by the name they have in `data.dataset`: random-access sources of images or vectors, in memory.
+"""Data sets by the name they have in `data.dataset`."""
 
-A source answers `source[indices]` with a NumPy array of that many examples: images as uint8 [k, H, W, C] with integer
-grey levels, vectors of N numbers as float32 [k, 1, 1, N].
-"""
-
+import os
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import sklearn.datasets
 
+from pfgm_jax.datasets import prepared
+from pfgm_jax.datasets.folder import load_folder
+from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.errors import InputError
 
-# Of the user's own arrays, every 20th example is held out of training.
-HOLD_OUT_EVERY = 20
 # Sizes and seed of the 2-D sets, which are drawn once and for all.
 PLANE_TRAIN, PLANE_TEST, PLANE_SEED = 20_000, 2_000, 0
 
 
-class Dataset(NamedTuple):
-    """A data set, split.
-
-    Attributes:
-      train, test: uint8 [n, H, W, C] or float32 [n, 1, 1, N].
-      levels: number of grey levels of images; 0 for vectors.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    levels: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """H, W, C."""
-        h, w, c = self.train.shape[1:]
-        return h, w, c
-
-
 def _digits() -> Dataset:
-    images = np.asarray(sklearn.datasets.load_digits(return_X_y=True)[0], np.uint8).reshape(-1, 8, 8, 1)
+    import sklearn.datasets  # takes seconds, and most data sets do without
+
+    vectors, labels = sklearn.datasets.load_digits(return_X_y=True)
+    images = np.asarray(vectors, np.uint8).reshape(-1, 8, 8, 1)
     order = np.random.RandomState(0).permutation(len(images))
-    return Dataset(images[order[:1437]], images[order[1437:]], levels=17)
+    train, test = (Split(images[part], np.asarray(labels)[part]) for part in (order[:1437], order[1437:]))
+    return Dataset(train, test, levels=17)
 
 
 def _heart(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -55,6 +36,8 @@ def _heart(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _two_moons(rng: np.random.Generator, n: int) -> np.ndarray:
+    import sklearn.datasets
+
     return np.asarray(sklearn.datasets.make_moons(n, noise=0.05, random_state=int(rng.integers(2**31)))[0])
 
 
@@ -75,12 +58,12 @@ PLANE: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "checkerboard": _checkerboard,
     "eight_gaussians": _eight_gaussians,
 }
-NAMES = ("digits", *PLANE, "arrays:PATH")
+NAMES = ("digits", *PLANE, "arrays:PATH", "folder:PATH", *prepared.NAMES, "tfds:NAME")
 
 
 def _plane(draw: Callable[[np.random.Generator, int], np.ndarray]) -> Dataset:
     points = draw(np.random.default_rng(PLANE_SEED), PLANE_TRAIN + PLANE_TEST).astype(np.float32)[:, None, None]
-    return Dataset(points[:PLANE_TRAIN], points[PLANE_TRAIN:], levels=0)
+    return Dataset(Split(points[:PLANE_TRAIN]), Split(points[PLANE_TRAIN:]), levels=0)
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -120,26 +103,45 @@ def _arrays(path: Path) -> Dataset:
         raise InputError(
             f"{where}; {len(bad)} of its rows hold NaN, infinity or overflow float32, the first is row {bad[0]}"
         )
-    held_out = np.arange(len(array)) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, len(array)) - 1
-    return Dataset(array[~held_out], array[held_out], levels)
+    held_out = hold_out(len(array))
+    return Dataset(Split(array[~held_out]), Split(array[held_out]), levels)
 
 
-def load_dataset(name: str) -> Dataset:
+def data_dir(path: str = "") -> Path:
+    """The folder of `data.dir`: what it says, else TFDS_DATA_DIR, else ~/.cache/pfgm_jax."""
+    return Path(path or os.environ.get("TFDS_DATA_DIR") or "~/.cache/pfgm_jax").expanduser()
+
+
+def load_dataset(
+    name: str, image_size: int | tuple[int, int] = 0, num_channels: int = 0, directory: Path | None = None
+) -> Dataset:
     """The data set of `data.dataset`.
 
     Args:
-      name: 'digits', one of the 2-D sets, or 'arrays:PATH'.
+      name: 'digits', one of the 2-D sets, 'arrays:PATH', 'folder:PATH', 'cifar10', 'celeba', 'lsun_bedroom' or
+        'tfds:NAME'.
+      image_size: side of a square, or height and width, that images of files are brought to; 0 for their own.
+      num_channels: of images of files; 0 for their own.
+      directory: of prepared data sets and of the cache; by default `data_dir()`.
 
     Returns:
-      Its training and test examples. Of the user's own arrays every 20th example is the test split.
+      Its training and test examples. Where there is no test split, it is every 20th example.
 
     Raises:
-      InputError: the name is unknown, or the file is missing, unreadable, or not what an array of examples is.
+      InputError: the name is unknown, or the data are missing, unreadable, or not examples.
     """
+    directory = directory or data_dir()
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = (height, width) if height else None
+    kind, _, rest = name.partition(":")
     if name == "digits":
         return _digits()
     if name in PLANE:
         return _plane(PLANE[name])
-    if name.startswith("arrays:"):
-        return _arrays(Path(name.removeprefix("arrays:")))
+    if kind == "arrays" and rest:
+        return _arrays(Path(rest).expanduser())
+    if kind == "folder" and rest:
+        return load_folder(Path(rest).expanduser(), size, num_channels, directory / "cache")
+    if name in prepared.NAMES or (kind == "tfds" and rest):
+        return prepared.load_prepared(name, size, num_channels, directory)
     raise InputError(f"data.dataset is {name!r}; choose one of {', '.join(NAMES)}")

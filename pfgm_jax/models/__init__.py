@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from pfgm_jax.errors import InputError
 from pfgm_jax.methods import METHODS
 from pfgm_jax.models.mlp import MLP
 from pfgm_jax.models.ncsnpp import NCSNpp
@@ -33,14 +34,14 @@ def create_model(config: ml_collections.ConfigDict) -> nn.Module:
       and takes rngs={"dropout": key}.
 
     Raises:
-      ValueError: there is no network or method of that name, or the number of channels is not filled in.
+      InputError: there is no network or method of that name, or the number of channels is not filled in.
     """
     model, method = config.model, config.training.sde
     for field, name, known in (("model.name", model.name, MODELS), ("training.sde", method, (*METHODS, *SCORE_MODELS))):
         if name not in known:
-            raise ValueError(f"{field} is {name!r}; choose one of {', '.join(known)}")
+            raise InputError(f"{field} is {name!r}; choose one of {', '.join(known)}")
     if config.data.num_channels < 1:
-        raise ValueError("data.num_channels is 0; set it to the number of channels of the data")
+        raise InputError("data.num_channels is 0; set it to the number of channels of the data")
     extra_channels = METHODS[method].extra_channels if method in METHODS else 0
     derived = {
         "out_channels": config.data.num_channels + extra_channels,

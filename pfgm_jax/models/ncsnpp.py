@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 from pfgm_jax.models import layers
 
+PRECISE = jax.lax.Precision.HIGHEST
+
 
 class NCSNpp(nn.Module):
     """A U-Net over images whose sides 2^(levels - 1) divides.
@@ -79,8 +81,8 @@ class NCSNpp(nn.Module):
         attention = partial(layers.AttentionBlock, **common)
         resampler = partial(layers.Resampler, dtype=self.dtype, **filters)
         norm = partial(layers.GroupNorm, self.dtype)
-        # The heads are float32: what they add up to is the answer.
-        head = partial(layers.conv3x3, self.out_channels, init_scale=self.init_scale)
+        # Rounded to half precision, pixels would be off by as much as the smallest perturbations, and so would answers.
+        head = partial(layers.conv3x3, self.out_channels, init_scale=self.init_scale, precision=PRECISE)
         attends = lambda h: min(h.shape[1:3]) in self.attn_resolutions
 
         def change_size(h, direction, name):
@@ -93,8 +95,7 @@ class NCSNpp(nn.Module):
         last = len(self.ch_mult) - 1
 
         pyramid = x
-        # Rounded to half precision, pixels would be off by as much as the smallest perturbations.
-        h = layers.conv3x3(self.nf, "conv_in", precision=jax.lax.Precision.HIGHEST)(x).astype(self.dtype)
+        h = layers.conv3x3(self.nf, "conv_in", precision=PRECISE)(x).astype(self.dtype)
         skips = [h]
         for level, mult in enumerate(self.ch_mult):
             for i in range(self.num_res_blocks):

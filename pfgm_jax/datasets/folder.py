@@ -1,0 +1,93 @@
+"""A folder of pictures as a data set."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
+from pfgm_jax.datasets.split import Dataset, Split, hold_out
+from pfgm_jax.datasets.store import ImageStore, fingerprint
+from pfgm_jax.errors import InputError
+
+log = logging.getLogger("pfgm_jax")
+
+
+def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: Path) -> Dataset:
+    """The images in a folder and in the folders below it, by the order of their paths.
+
+    The folders directly below it are the labels, in the order of their names; images in none have the label -1. What
+    cannot be read is reported by name and left out.
+
+    Args:
+      root: the folder.
+      size: height and width that images are brought to; None for their own, if all have the same.
+      channels: of the result; 0 for 1 if all images are grey, 4 if all have opacity, else 3.
+      cache: folder for resized images that do not fit in memory.
+
+    Returns:
+      The images, of which every 20th is the test split.
+
+    Raises:
+      InputError: there are no such images, or they need a size.
+    """
+    where = f"data.dataset is 'folder:{root}'"
+    if not root.is_dir():
+        raise InputError(f"{where}, and there is no such folder; give the path of one")
+    known = Image.registered_extensions()
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in known and not _hidden(p.relative_to(root)))
+    paths = [p for p in paths if p.is_file()]
+    if not paths:
+        raise InputError(f"{where}, which holds no images (files such as .png and .jpg); name another folder")
+    broken: dict[int, str] = {}
+    if size is None or not channels:
+        size, channels = _own_geometry(where, paths, size, channels, broken)
+    geometry = Geometry(*size, channels)
+
+    files = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    directory = cache / fingerprint("folder", files, geometry)
+    store = ImageStore(lambda i: read_image(paths[i], geometry), (len(paths), *geometry.shape), directory)
+    broken |= store.fill((i for i in range(len(paths)) if i not in broken), f"reading {root}")
+    if broken:
+        listing = "".join(f"\n  {paths[i].relative_to(root)}: {broken[i]}" for i in sorted(broken))
+        log.warning("%d of %d images in %s are skipped:%s", len(broken), len(paths), root, listing)
+    good = np.array([i for i in range(len(paths)) if i not in broken], np.int64)
+    if len(good) < 2:
+        raise InputError(
+            f"{where}, of whose {len(paths)} images {len(good)} can be read (the first that cannot: "
+            f"{paths[min(broken, default=0)].name}); at least 2 are needed"
+        )
+    folders = [p.relative_to(root).parts[0] if p.parent != root else "" for p in paths]
+    number = {name: i for i, name in enumerate(sorted(set(folders) - {""}))}
+    labels = np.array([number.get(name, -1) for name in folders], np.int32)
+    held_out = hold_out(len(good))
+    splits = (Split(store, labels[numbers], numbers) for numbers in (good[~held_out], good[held_out]))
+    return Dataset(*splits, levels=256)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _own_geometry(
+    where: str, paths: list[Path], size: tuple[int, int] | None, channels: int, broken: dict[int, str]
+) -> tuple[tuple[int, int], int]:
+    """Size and channels of the images themselves, from their headers."""
+    sizes, kinds = set(), set()
+    for i, path in enumerate(paths):
+        try:
+            *own_size, kind = own_shape(path)
+            sizes.add(tuple(own_size))
+            kinds.add(kind)
+        except BrokenImageError as error:
+            broken[i] = str(error)
+    if not sizes:
+        raise InputError(f"{where}, of whose {len(paths)} images none can be read ({broken[0]}); name another folder")
+    if size is None and len(sizes) > 1:
+        (h0, w0), (h1, w1) = min(sizes), max(sizes)
+        raise InputError(
+            f"data.image_size is 0, and {where}, whose images have {len(sizes)} sizes, from {h0} x {w0} to {h1} x {w1};"
+            " set it to the size they should be brought to"
+        )
+    return size or min(sizes), channels or (kinds.pop() if len(kinds) == 1 else 3)

@@ -1,0 +1,134 @@
+"""From image files to arrays: the one place where images are read, cropped and resized."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+class BrokenImageError(Exception):
+    """A file that is not an image or cannot be read to its end; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """How images come to one size: cropped about the centre, then resized without aliasing.
+
+    Attributes:
+      height, width: of the result.
+      channels: 1 (grey), 2 (grey and opacity), 3 (RGB) or 4 (RGB and opacity).
+      crop: side of the square that is cropped first; None for the largest part that has the result's proportions.
+      filter: of the resizing: 'bicubic' or 'bilinear'.
+    """
+
+    height: int
+    width: int
+    channels: int
+    crop: int | None = None
+    filter: str = "bicubic"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    def box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of what is kept of an image."""
+        if self.crop:
+            h = w = self.crop
+        elif height * self.width > width * self.height:
+            h, w = max(1, round(width * self.height / self.width)), width
+        else:
+            h, w = height, max(1, round(height * self.width / self.height))
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h
+
+    def apply(self, image: Image.Image) -> UInt8[np.ndarray, "H W C"]:
+        """The pixels of an image at this size.
+
+        Raises:
+          BrokenImageError: its pixels have no grey levels, or it is smaller than the crop.
+        """
+        image = _with_channels(image, self.channels)
+        box = self.box(image.height, image.width)
+        if box[0] < 0 or box[1] < 0:
+            raise BrokenImageError(f"it has {image.width} x {image.height} pixels, fewer than are cropped from it")
+        if box != (0, 0, image.width, image.height):
+            image = image.crop(box)
+        if image.size != (self.width, self.height):
+            image = image.resize((self.width, self.height), Image.Resampling[self.filter.upper()])
+        return np.asarray(image, np.uint8).reshape(self.shape)
+
+
+def open_image(content: bytes | Path) -> Image.Image:
+    """An image whose header has been read; of an animation, the first frame.
+
+    Raises:
+      BrokenImageError: it is not an image that Pillow reads.
+    """
+    try:
+        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+    except Exception as error:  # Pillow's plugins raise whatever they stumble on
+        raise BrokenImageError(_reason(error)) from None
+
+
+def read_image(content: bytes | Path, geometry: Geometry) -> UInt8[np.ndarray, "H W C"]:
+    """The pixels of an image file at a size, upright.
+
+    Raises:
+      BrokenImageError: it cannot be read to its end, or not be brought to that size.
+    """
+    with open_image(content) as image:
+        try:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        except Exception as error:
+            raise BrokenImageError(_reason(error)) from None
+        return geometry.apply(upright)
+
+
+def own_shape(content: bytes | Path) -> tuple[int, int, int]:
+    """Height and width of an image once it is upright, and the channels that hold what it holds: 1, 3 or 4.
+
+    Raises:
+      BrokenImageError: it is not an image that Pillow reads.
+    """
+    with open_image(content) as image:
+        try:
+            turned = image.getexif().get(0x0112, 1) >= 5  # by a quarter
+        except Exception as error:
+            raise BrokenImageError(_reason(error)) from None
+        width, height = image.size[::-1] if turned else image.size
+        grey = image.mode in ("1", "L", "I") or image.mode.startswith("I;16")
+        return height, width, 4 if _has_opacity(image) else 1 if grey else 3
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return "it is not an image" if "cannot identify image file" in text else text or type(error).__name__
+
+
+def _has_opacity(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _with_channels(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # 16 bits; Pillow's own conversion would cut off all that is above 255.
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise BrokenImageError("its pixels have 32 bits, and their range is unknown")
+        image = Image.fromarray(np.round(pixels / 257).astype(np.uint8))
+    if image.mode == "F":
+        raise BrokenImageError("its pixels are floating-point numbers, and their range is unknown")
+    try:
+        if _has_opacity(image) and channels in (1, 3):
+            opaque = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque).convert("RGB")
+        return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+    except ValueError as error:
+        raise BrokenImageError(_reason(error)) from None

@@ -1,0 +1,150 @@
+"""Image data sets on disk in the format of tensorflow-datasets, read without TensorFlow."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pfgm_jax.datasets.images import Geometry, read_image
+from pfgm_jax.datasets.split import Dataset, Split, hold_out
+from pfgm_jax.datasets.store import ImageStore, fingerprint
+from pfgm_jax.errors import InputError
+
+VERSION = "1.0.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Own:
+    """A data set that `python -m pfgm_jax.datasets prepare` makes.
+
+    Attributes:
+      test: the split that is held out.
+      crop, filter: see `Geometry`; those of the authors' release.
+    """
+
+    test: str
+    crop: int | None = None
+    filter: str = "bicubic"
+
+
+_OWN = {
+    "cifar10": _Own("test"),
+    "celeba": _Own("validation", crop=140, filter="bilinear"),
+    "lsun_bedroom": _Own("validation"),
+}
+NAMES = tuple(_OWN)
+
+
+def prepared_path(name: str, directory: Path) -> Path:
+    """Where a data set of `NAMES` lies once it is prepared; what is there is whole."""
+    return directory / f"pfgm_{name}" / VERSION
+
+
+def load_prepared(name: str, size: tuple[int, int] | None, channels: int, directory: Path) -> Dataset:
+    """A prepared image data set.
+
+    Args:
+      name: one of `NAMES`, or 'tfds:' and the name of any data set of images that tensorflow-datasets prepared.
+      size: height and width that images are brought to; None for their own, if all have the same.
+      channels: of the result; 0 for the data set's.
+      directory: of all data sets.
+
+    Returns:
+      Its training split and, held out, its test split, its validation split, or every 20th of its training examples.
+
+    Raises:
+      InputError: it is not prepared there, is not of images, or needs a size.
+    """
+    builder = _own_builder(name, directory) if name in _OWN else _builder(name.removeprefix("tfds:"), directory)
+    what = f"data.dataset is {name!r}"
+    features, splits = dict(builder.info.features.items()), builder.info.splits
+    image = features.get("image")
+    if image is None or len(image.shape) != 3 or "train" not in splits:
+        raise InputError(f"{what}, which has no images called 'image' or no split 'train'; choose another data set")
+    if size is None:
+        if None in image.shape[:2]:
+            raise InputError(f"data.image_size is 0, and {what}, whose images have several sizes; set it")
+        size = (image.shape[0], image.shape[1])
+    # What was prepared anew is not what the cache holds.
+    made = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(Path(builder.data_path).iterdir())]
+    own = _OWN.get(name, _Own(next((s for s in ("test", "validation") if s in splits), "")))
+    height, width = size
+    geometry = Geometry(height, width, channels or image.shape[2], own.crop, own.filter)
+
+    def load(split: str) -> tuple[ImageStore, np.ndarray]:
+        source = _open(builder, split, what)
+        cache = directory / "cache" / fingerprint(made, split, geometry)
+        store = ImageStore(lambda i: _decode(source[i]["image"], geometry), (len(source), *geometry.shape), cache)
+        return store, _labels(features, source, cache / "labels.npy")
+
+    train, labels = load("train")
+    if own.test:
+        return Dataset(Split(train, labels), Split(*load(own.test)), levels=256)
+    held_out = hold_out(train.shape[0])
+    parts = (np.flatnonzero(part) for part in (~held_out, held_out))
+    return Dataset(*(Split(train, labels[part], part) for part in parts), levels=256)
+
+
+def _decode(image: bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
+    if isinstance(image, bytes):
+        return read_image(image, geometry)
+    from PIL import Image
+
+    return geometry.apply(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image))
+
+
+def _own_builder(name: str, directory: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    path = prepared_path(name, directory)
+    if not (path / "dataset_info.json").is_file():
+        raise InputError(
+            f"data.dataset is {name!r}, which is not prepared in {directory}; run python -m pfgm_jax.datasets prepare "
+            f"{name}, or name its folder in data.dir"
+        )
+    return tfds.builder_from_directory(path)
+
+
+def _builder(name: str, directory: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    cure = (
+        f"prepare it with tensorflow-datasets (tfds build {name} --file_format=array_record --data_dir={directory}),"
+        " or name its folder in data.dir"
+    )
+    try:
+        builder = tfds.builder(name, data_dir=directory, try_gcs=False)
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
+        reason = " ".join(str(error).split(". ")[0].split())
+        raise InputError(f"data.dataset is 'tfds:{name}', which cannot be opened in {directory} ({reason}); {cure}")
+    if not builder.is_prepared():
+        raise InputError(f"data.dataset is 'tfds:{name}', which is not prepared in {directory}; {cure}")
+    return builder
+
+
+def _open(builder: Any, split: str, what: str) -> Any:
+    """Undecoded examples of a split."""
+    import tensorflow_datasets as tfds
+
+    try:
+        return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    except NotImplementedError:
+        raise InputError(f"{what}, which was not prepared as array_record; prepare it with --file_format=array_record")
+
+
+def _labels(features: dict[str, Any], source: Any, path: Path) -> np.ndarray:
+    """Labels of all examples, kept in a file: each is in a record of its own, among an image."""
+    import tensorflow_datasets as tfds
+
+    if not isinstance(features.get("label"), tfds.features.ClassLabel):
+        return np.full(len(source), -1, np.int32)
+    if path.is_file():
+        return np.load(path)
+    labels = np.array([source[i]["label"] for i in range(len(source))], np.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.npy")
+    np.save(temporary, labels)
+    temporary.replace(path)
+    return labels

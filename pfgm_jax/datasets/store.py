@@ -1,0 +1,129 @@
+"""Images that are decoded once and kept: in memory where they fit, else on disk, else not at all."""
+
+import hashlib
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from pfgm_jax.datasets.images import BrokenImageError
+
+log = logging.getLogger("pfgm_jax")
+
+# Share of the machine's memory that one split of a data set may fill.
+MEMORY_SHARE = 0.25
+THREADS = min(16, os.cpu_count() or 1)
+
+
+class ImageStore:
+    """Images of one size, by their number; decoded when they are first asked for.
+
+    On disk they lie in `directory`/images with a checksum each in `directory`/sums, which is written after the image:
+    what a killed process or a full disk left half-written is decoded again. Several processes may share a directory.
+
+    Attributes:
+      shape: number, H, W, C.
+    """
+
+    def __init__(
+        self, decode: Callable[[int], UInt8[np.ndarray, "H W C"]], shape: tuple[int, int, int, int], directory: Path
+    ):
+        """Chooses where images are kept.
+
+        Args:
+          decode: of the image of a number; raises BrokenImageError.
+          shape: number, H, W, C.
+          directory: for this very set of images at this size; see `fingerprint`.
+        """
+        self.shape = shape
+        self._decode, self._directory = decode, directory
+        self._sums: np.ndarray | None = None
+        self._ready = np.zeros(shape[0], bool)
+        size = int(np.prod(shape, dtype=np.int64))
+        if size <= MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+            self._images: np.ndarray | None = np.empty(shape, np.uint8)
+        else:
+            self._images = self._open_files(size)
+
+    def _open_files(self, size: int) -> np.ndarray | None:
+        images, sums = self._directory / "images", self._directory / "sums"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            stored = images.stat().st_blocks * 512 if images.exists() else 0
+            free = shutil.disk_usage(self._directory).free
+            if size - stored > 0.95 * free:
+                raise OSError(f"{free / 2**30:.0f} GiB are free")
+            for path, length in ((images, size), (sums, 4 * self.shape[0])):
+                with path.open("ab") as file:
+                    file.truncate(length)
+            self._sums = np.memmap(sums, np.uint32, "r+", shape=self.shape[:1])
+            return np.memmap(images, np.uint8, "r+", shape=self.shape)
+        except OSError as error:
+            log.warning(
+                "%.1f GiB of resized images fit neither in memory nor in %s (%s); each is decoded whenever it is drawn",
+                size / 2**30,
+                self._directory,
+                error,
+            )
+            return None
+
+    def __getitem__(self, numbers: np.ndarray) -> UInt8[np.ndarray, "k H W C"]:
+        """Images by their numbers.
+
+        Raises:
+          BrokenImageError: one cannot be decoded.
+        """
+        if self._images is None:
+            return np.stack([self._decode(int(i)) for i in numbers]) if len(numbers) else np.empty((0, *self.shape[1:]))
+        for i in np.unique(numbers[~self._ready[numbers]]):
+            self._fetch(int(i))
+        return np.asarray(self._images[numbers])
+
+    def fill(self, numbers: Iterable[int], what: str) -> dict[int, str]:
+        """Decodes images ahead of time, with a progress bar.
+
+        Args:
+          numbers: which.
+          what: they are, for the bar.
+
+        Returns:
+          By number, why those that are broken are.
+        """
+
+        def attempt(i):
+            try:
+                self._decode(i) if self._images is None else self._fetch(i)
+            except BrokenImageError as error:
+                return i, str(error)
+            return i, None
+
+        numbers = list(numbers)
+        with ThreadPoolExecutor(THREADS) as pool:
+            results = pool.map(attempt, numbers)
+            bar = tqdm(results, desc=what, total=len(numbers), unit="image", dynamic_ncols=True)
+            return {i: reason for i, reason in bar if reason is not None}
+
+    def _fetch(self, i: int) -> None:
+        assert self._images is not None
+        if self._sums is None:
+            self._images[i] = self._decode(i)
+        elif self._sums[i] == 0 or self._sums[i] != _checksum(self._images[i]):
+            self._images[i] = self._decode(i)
+            self._sums[i] = _checksum(self._images[i])
+        self._ready[i] = True
+
+
+def _checksum(image: np.ndarray) -> int:
+    return zlib.crc32(image.tobytes()) or 1  # 0 stands for none
+
+
+def fingerprint(*parts: object) -> str:
+    """A name for the directory of images that are what these parts say."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
