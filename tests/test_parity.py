@@ -109,7 +109,9 @@ def digits_run(tmp_path_factory):
     """A workdir converted from the release's digits model."""
     folder = tmp_path_factory.mktemp("digits")
     tensors = dict(np.load(RELEASE / "digits3k_ema_weights.npz"))
-    path = torch_format.write(folder / "digits.pth", torch_format.checkpoint(tensors, step=3000))
+    content = torch_format.checkpoint(tensors, step=3000)
+    content["ema"]["shadow_params"] = [2 * half for half in content["ema"]["shadow_params"]]
+    path = torch_format.write(folder / "digits.pth", content)
     config = digits.get_config()
     config.update_from_flattened_dict(
         {"training.M": 259.0, "sampling.z_max": 17.0, "sampling.upper_norm": 170.0, "sampling.shared_step": True}
