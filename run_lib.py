@@ -17,7 +17,7 @@ from jaxtyping import PyTree
 from tqdm import tqdm
 
 from configs import default
-from pfgm_jax import build, datasets, losses, models, sampling, writers
+from pfgm_jax import build, datasets, interruption, losses, models, sampling, writers
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError, TrainingError
@@ -60,15 +60,25 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
       InputError: the config, the data or the workdir is not fit.
       TrainingError: the loss was not finite.
       SolveError: samples at a snapshot could not be drawn.
+      StorageError: a checkpoint could not be written.
+      SystemExit: the process was asked to stop, and has saved its last step.
     """
     config_lib.validate(config)
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
+    build.create_method(config)  # refused, if at all, before anything is written
+    workdir = _open_workdir(workdir, config)
+    with interruption.only_writer(workdir), interruption.stop_requests() as stop:
+        config_lib.write(config, workdir)
+        _report(config, dataset)
+        return _train(config, dataset, workdir, stop)
+
+
+def _train(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, workdir: Path, stop: interruption.StopRequest
+) -> TrainState:
     training = config.training
     model, method = models.create_model(config), build.create_method(config)
-    workdir = _open_workdir(workdir, config)
-    _report(config, dataset)
-
     optimizer, scaling = create_optimizer(config.optim), build.create_scaling(config)
     keys = _Keys.of(config.seed)
 
@@ -122,7 +132,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
             last = step == training.n_iters
             evaluates = step % training.eval_freq == 0 or last
             snapshot = step % training.snapshot_freq == 0 or last
-            saves = step % training.snapshot_freq_for_preemption == 0 or snapshot
+            stops = stop.signal is not None and not last
+            saves = step % training.snapshot_freq_for_preemption == 0 or snapshot or stops
 
             if step % training.log_freq == 0 or evaluates or saves:
                 values = _mean_of_finite(pending, step)
@@ -140,6 +151,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
                 if not math.isfinite(norm_fn(state.params)):
                     raise TrainingError(f"the parameters of step {step} are not finite; {AFTER_A_BAD_STEP}")
                 checkpoints.save(state, saved_config)
+            if stops:
+                log.info("Asked to stop; step %d is saved. To go on, run the same command again", step)
+                raise SystemExit(stop.exit_status)
             if snapshot and training.snapshot_sampling and config.data.levels:
                 solution = sampler(state.ema_params, keys.snapshots, 0)
                 if not np.all(solution.ok):
@@ -267,11 +281,10 @@ def _mean_of_finite(pending: list[dict[str, jax.Array]], last_step: int) -> dict
 
 
 def _open_workdir(workdir: Path, config: ml_collections.ConfigDict) -> Path:
-    """Makes the workdir, or checks that what it holds is a run of the same model; writes config.json."""
+    """Makes the workdir, or checks that what it holds is a run of the same model."""
     if (workdir / "config.json").is_file():
         config_lib.check_same_model(config, config_lib.read(workdir, default.get_config()))
     config_lib.make_folder(workdir)
-    config_lib.write(config, workdir)
     return workdir
 
 

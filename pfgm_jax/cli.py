@@ -3,6 +3,7 @@
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -33,8 +34,10 @@ def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ..
 
 def set_up_logging() -> None:
     """Sends what pfgm_jax reports, and only that, to the terminal."""
-    absl_logging.set_verbosity(absl_logging.ERROR)  # orbax tells of every file
+    # Orbax tells of every file, and prints tracebacks of what is raised again where it is waited for.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("pfgm_jax")
+    threading.excepthook = lambda error: log.debug("in a thread", exc_info=error.exc_value)
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
     log.propagate = False

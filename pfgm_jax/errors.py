@@ -15,3 +15,11 @@ class TrainingError(PfgmError, RuntimeError):
 
 class SolveError(PfgmError, RuntimeError):
     """An ODE solve did not reach its end."""
+
+
+class StorageError(PfgmError, RuntimeError):
+    """Something cannot be written; what is on disk is good."""
+
+
+class WorkdirInUseError(InputError):
+    """Another run is writing in the workdir."""

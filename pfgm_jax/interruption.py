@@ -1,0 +1,87 @@
+"""Ending a run early without losing work, and keeping two runs from writing in one workdir."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from pfgm_jax.errors import WorkdirInUseError
+
+log = logging.getLogger("pfgm_jax")
+
+
+class StopRequest:
+    """Whether the process was asked to end, by SIGTERM (as clusters do before they take a machine away) or SIGINT.
+
+    Attributes:
+      signal: by which signal; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """What a process that such a signal ends exits with."""
+        return 128 + (self.signal or 0)
+
+    def receive(self, signum: int, _frame: object) -> None:
+        """Notes the first signal; a second SIGINT ends the process at once."""
+        if self.signal is not None and signum == signal.SIGINT:
+            os._exit(128 + signum)
+        self.signal = self.signal or signum
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Listens for requests to stop; elsewhere than in the main thread, where signals cannot be received, in vain."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def only_writer(workdir: Path) -> Iterator[None]:
+    """Holds the lock of a workdir, which the system releases when the process ends, however it ends.
+
+    Raises:
+      WorkdirInUseError: another run holds it.
+    """
+    lock = filelock.FileLock(workdir / ".lock")
+    holder = workdir / ".lock.holder"
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = "another run"
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found = json.loads(holder.read_text())
+            who = f"process {found['pid']} on {found['host']}, since {found['since']},"
+        raise WorkdirInUseError(
+            f"--workdir is {workdir}, in which {who} is writing; wait for it, stop it, or choose another --workdir"
+        ) from None
+    except (NotImplementedError, OSError) as error:
+        log.warning("%s cannot be locked (%s): make sure that no other run writes there", workdir, error)
+        yield
+        return
+    try:
+        mine = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        holder.write_text(json.dumps(mine))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,99 @@
+"""Signals, full disks, and two runs in one workdir, with processes of their own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import run_lib
+from pfgm_jax import interruption
+from pfgm_jax.errors import WorkdirInUseError
+from tests.test_run_lib import assert_same, small_digits
+
+FLAGS = [
+    "--mode=train",
+    "--config=configs/digits_mlp.py",
+    "--config.training.batch_size=100",
+    "--config.training.small_batch_size=16",
+    "--config.training.field_reference=batch",
+    "--config.training.log_freq=2",
+    "--config.training.snapshot_sampling=False",
+    "--config.model.nf=16",
+    "--config.model.num_res_blocks=1",
+    "--config.optim.warmup=2",
+]
+
+
+def start(workdir, *flags, **options):
+    command = [sys.executable, "main.py", *FLAGS, f"--workdir={workdir}", *flags]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+
+
+def wait_for_step(workdir, step, process):
+    """Until metrics of a step are written."""
+    metrics = workdir / "metrics.jsonl"
+    for _ in range(1200):
+        if process.poll() is not None:
+            raise AssertionError(process.stderr.read())
+        lines = metrics.read_text().splitlines() if metrics.exists() else []
+        if lines and json.loads(lines[-1])["step"] >= step:
+            return
+        time.sleep(0.1)
+    raise AssertionError("no step in two minutes")
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_there_had_been_none(tmp_path, signum, status):
+    process = start(tmp_path / "run", "--config.training.n_iters=1000000")
+    wait_for_step(tmp_path / "run", 10, process)
+    process.send_signal(signum)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    assert "Traceback" not in told and "is saved. To go on, run the same command again" in told
+    (step,) = (int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
+    assert step >= 10 and f"step {step} is saved" in told
+    config = run_lib.config_lib.read(tmp_path / "run")
+    config.training.n_iters = step + 2
+    resumed = run_lib.train(config, tmp_path / "run")
+    assert_same(resumed, run_lib.train(config, tmp_path / "undisturbed"))
+
+
+def test_a_second_interrupt_ends_at_once():
+    program = (
+        "import os, signal, time\nfrom pfgm_jax import interruption\n"
+        "with interruption.stop_requests() as request:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    assert request.exit_status == 143\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=50).returncode == 130
+
+
+def test_two_runs_do_not_write_in_one_workdir(tmp_path):
+    process = start(tmp_path, "--config.training.n_iters=1000000")
+    wait_for_step(tmp_path, 2, process)
+    with pytest.raises(WorkdirInUseError, match=rf"in which process {process.pid} on .*, since .*, is writing; wait"):
+        run_lib.train(small_digits(), tmp_path)
+    process.kill()
+    process.communicate()
+    with interruption.only_writer(tmp_path):  # the dead hold no locks
+        pass
+
+
+def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):
+    """Files may not grow beyond 20 KB, as on a full disk; a checkpoint's are larger, but not metrics."""
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.argv = "
+    run = f"{limit}{['main.py', *FLAGS, f'--workdir={tmp_path}', '--config.training.n_iters=6']!r}; "
+    run += "runpy.run_path('main.py', run_name='__main__')"
+    result = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=300)
+    # Before the sentence tensorstore's threads, of which Python knows nothing, print what they stumble on.
+    sentence = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and sentence.startswith("error: a checkpoint cannot be written to")
+    assert sentence.endswith("make room there, and run the same command again")
+    config = run_lib.config_lib.read(tmp_path)
+    assert int(run_lib.train(config, tmp_path).step) == 6
+    assert np.isfinite(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["loss"])
