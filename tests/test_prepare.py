@@ -141,6 +141,13 @@ def test_an_interrupted_preparation_is_not_read_and_is_begun_again(tmp_path, mon
     np.testing.assert_array_equal(datasets.load_dataset("cifar10", directory=tmp_path).train[:], made["train"][0])
 
 
+def test_what_is_not_installed_is_named_before_anything_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package lmdb, which is not installed: run pip install lmdb"):
+        prepare_lib.prepare("lsun_bedroom", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_files_are_named(tmp_path):
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)

@@ -6,6 +6,7 @@ interrupted preparation is begun again, with the files that were downloaded.
 
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import logging
 import shutil
@@ -112,6 +113,9 @@ def prepare(name: str, directory: Path) -> Path:
     if (path / "dataset_info.json").is_file():
         log.info("%s is prepared in %s", name, path)
         return path
+    if name == "lsun_bedroom" and importlib.util.find_spec("lmdb") is None:
+        # Said before gigabytes are downloaded.
+        raise InputError("preparing lsun_bedroom needs the package lmdb, which is not installed: run pip install lmdb")
     splits = _SPLITS[name]([_obtain(raw, directory / "downloads") for raw in _RAW[name]])
     for left_over in path.parent.glob("incomplete.*"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -191,12 +195,7 @@ def _celeba(files: list[Path]) -> dict[str, Callable[[], Iterator[Example]]]:
 
 
 def _lsun(files: list[Path]) -> dict[str, Callable[[], Iterator[Example]]]:
-    try:
-        import lmdb
-    except ImportError:
-        raise InputError(
-            "preparing lsun_bedroom needs the package lmdb, which is not installed: pip install 'pfgm_jax[lsun]'"
-        ) from None
+    import lmdb
 
     def examples(file: Path) -> Iterator[Example]:
         folder = file if file.is_dir() else _extract(file)
