@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test lint bench soak
 
 install: $(STAMP)
 
@@ -25,3 +25,6 @@ lint: install
 
 bench: install
 	$(PYTHON) -m benchmarks.field
+
+soak: install
+	$(PYTHON) -m tests.killing

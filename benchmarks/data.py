@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from configs import cifar10
 from pfgm_jax import build, datasets, losses, models
 from pfgm_jax.datasets import images, prepare, store
+from pfgm_jax.sharding import Devices
 from pfgm_jax.state import create_optimizer, create_state
 
 SIZES = (32, 64, 256)
@@ -93,16 +95,17 @@ def host_time() -> tuple[float, float]:
     key = jax.random.key(0)
     state = create_state(build.init_params(model, config, key), optimizer)
     arguments = {"method": build.create_method(config), "model": model, "scaling": build.create_scaling(config)}
+    arguments["devices"] = Devices.all()
     step = jax.jit(functools.partial(losses.train_step, optimizer=optimizer, ema_rate=0.9999, **arguments))
     stored = np.random.default_rng(0).integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
-    order = {"seed": 0, "batch_size": 4096, "rows": slice(4096), "start": 0, "stop": STEPS}
+    order = {"seed": 0, "batch_size": 4096, "rows": 4096, "start": 0, "stop": STEPS}
     batches = datasets.step_batches(datasets.Split(stored), **order, place=jax.device_put)
     waits, whole = [], []
     for _ in range(STEPS):
         start = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - start)
-        state, metrics = step(state, key, batch, None)
+        state, metrics, _ = step(state, key, batch, None, jnp.zeros(1))
         jax.block_until_ready(metrics)
         whole.append(time.perf_counter() - start)
     return float(np.mean(waits[2:])), float(np.mean(whole[2:]))

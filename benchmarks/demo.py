@@ -30,7 +30,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     run_lib.train(config, workdir)
     config = config_lib.read(workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = "improved_euler", 12
-    params, _ = run_lib.load_params(config, workdir)
+    params, _ = run_lib.load_params(workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES)
 
     scaling = build.create_scaling(config)
@@ -47,7 +47,7 @@ def heart_demo(workdir: Path) -> Path:
     samples = np.load(run_lib.sample(config, workdir) / "samples.npz")["samples"]
 
     saved = config_lib.read(workdir, default.get_config())
-    params, _ = run_lib.load_params(saved, workdir)
+    params, _ = run_lib.load_params(workdir)
     model, method = models.create_model(saved), build.create_method(saved)
     data = datasets.load_dataset("heart").train[:]
     scaled = build.create_scaling(saved).encode(data)

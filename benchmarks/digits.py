@@ -40,7 +40,7 @@ def main():
     config = config_lib.read(arguments.workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = arguments.solver, arguments.steps
     config.sampling.batch_size = SAMPLES
-    params, step = run_lib.load_params(config, arguments.workdir)
+    params, step = run_lib.load_params(arguments.workdir)
     x, evaluations = run_lib.draw(config, params, SAMPLES * arguments.sets)
     scaling = build.create_scaling(config)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]

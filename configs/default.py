@@ -36,6 +36,8 @@ def get_config() -> ml_collections.ConfigDict:
     training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
     training.field_reference = "batch"  # charges: 'batch', or 'dataset' for the exact field of the whole training set
     training.field_chunk = 4096  # charges read at a time; bounds the memory of the field; >= 1
+    # Microbatches that the perturbed points of each device are split into, to save memory; the gradient is the same.
+    training.accumulate = 1  # times the number of devices, it divides small_batch_size; >= 1
     training.log_freq = 50  # steps between lines of metrics.jsonl; >= 1
     training.eval_freq = 10_000  # steps between held-out losses; >= 1
     training.snapshot_freq = 50_000  # steps between checkpoints that are kept for good, with a grid of samples; >= 1

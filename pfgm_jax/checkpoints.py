@@ -4,7 +4,7 @@ import json
 import logging
 import time
 import zlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,20 +12,20 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from pfgm_jax import sharding
 from pfgm_jax.errors import InputError, StorageError
+from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.sharding import Devices
 from pfgm_jax.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
 
-class _DamageError(Exception):
-    """A checkpoint is not what was saved."""
-
-
 class Checkpoints:
     """The checkpoints in a directory: those of the last steps, to resume from, and those kept for good.
 
-    A checkpoint appears when it is whole. It has a checksum of every array and, once it is known to be on disk, of
+    All processes of a run call every method, and process 0 writes what is not an array. A checkpoint appears when it is
+    whole. It has a checksum of every array and, once it is known to be on disk, of
     every file, since neither file systems nor orbax notice when what is stored has changed.
 
     Attributes:
@@ -35,7 +35,7 @@ class Checkpoints:
       read_only: open for reading, beside a run that may be writing.
     """
 
-    def __init__(self, directory: Path, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
+    def __init__(self, directory: Folder, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
         if read_only:
             # A run may be writing there: nothing of it may be cleaned up.
             options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
@@ -43,7 +43,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=keep_last, keep_period=keep_every, cleanup_tmp_directories=True
             )
-        self.directory, self.read_only = directory.absolute(), read_only
+        self.directory, self.read_only = directory.absolute() if is_local(directory) else directory, read_only
         self._options = options
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -60,13 +60,13 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
-            sums=ocp.args.JsonSave(_checksums(state)),
+            sums=ocp.args.JsonSave(_checksums(state) if sharding.is_first() else {}),
         )
         self._writing(self._seal)
         self._writing(lambda: self._manager.save(int(state.step), args=items, force=True))
 
     def restore(self, template: TrainState, step: int | None = None) -> TrainState | None:
-        """The state of a step, or of the latest good one; None where there is none.
+        """The state of a step, or of the latest good one, whole on each device; None where there is none.
 
         A damaged checkpoint is reported and, unless opened for reading only, set aside in a folder `damaged` beside the
         others; the one before it takes its place.
@@ -78,6 +78,42 @@ class Checkpoints:
         Raises:
           InputError: there is no checkpoint of that step, it is damaged, or all are.
         """
+        whole = Devices.all().whole
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), template)
+
+        def read(candidate):
+            return self._manager.restore(candidate, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))[
+                "state"
+            ]
+
+        state, _ = self._latest_good(read, step)
+        return state
+
+    def restore_ema(self, step: int | None = None) -> tuple[PyTree, int]:
+        """The averaged parameters of a step, or of the latest good one, whole on each device, and the step.
+
+        Nothing else is read of the checkpoint, and nothing has to be known of the network.
+
+        Raises:
+          InputError: there is no checkpoint, or none of that step.
+        """
+        whole = Devices.all().whole
+
+        def read(candidate):
+            path = self.directory / str(candidate) / "state"
+            checkpointer = ocp.PyTreeCheckpointer()
+            tree: Any = checkpointer.metadata(path).item_metadata
+            stored = {"ema_params": tree.tree["ema_params"]}
+            restore_args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=whole), stored)
+            args = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args, partial_restore=True)
+            return checkpointer.restore(path, args=args)
+
+        restored, found = self._latest_good(read, step)
+        if restored is None:
+            raise InputError(f"there is no checkpoint in {self.directory}; train first: python main.py --mode train")
+        return restored["ema_params"], found
+
+    def _latest_good(self, read: Callable[[int], Any], step: int | None) -> tuple[Any, int]:
         steps = self.steps()
         if step is not None:
             if step not in steps:
@@ -87,36 +123,37 @@ class Checkpoints:
                 )
             steps = [step]
         for candidate in reversed(steps):
-            try:
-                return self._restore(candidate, template)
-            except _DamageError as error:
-                if step is not None:
-                    raise InputError(
-                        f"the checkpoint of step {step} in {self.directory} is damaged ({error}); choose another step"
-                    ) from None
-                where = self.directory / str(candidate)
-                if not self.read_only:
-                    where = self._set_aside(candidate)
-                log.warning(
-                    "The checkpoint of step %d is damaged (%s) and not used; it is in %s", candidate, error, where
+            content, damage = self._read(candidate, read)
+            if not damage:
+                return content, candidate
+            if step is not None:
+                raise InputError(
+                    f"the checkpoint of step {step} in {self.directory} is damaged ({damage}); choose another step"
                 )
+            where = self.directory / str(candidate)
+            if not self.read_only:
+                where = self._set_aside(candidate)
+            log.warning("The checkpoint of step %d is damaged (%s) and not used; it is in %s", candidate, damage, where)
         if steps:
             raise InputError(
                 f"all checkpoints in {self.directory} are damaged (steps {', '.join(map(str, steps))}); restore them "
                 "from a copy, or choose another --workdir"
             )
-        return None
+        return None, 0
 
-    def restore_ema(self, template: TrainState, step: int | None = None) -> tuple[PyTree, int]:
-        """The averaged parameters of a step, or of the latest good one, and the step.
-
-        Raises:
-          InputError: there is no checkpoint, or none of that step.
-        """
-        state = self.restore(template, step)
-        if state is None:
-            raise InputError(f"there is no checkpoint in {self.directory}; train first: python main.py --mode train")
-        return state.ema_params, int(state.step)
+    def _read(self, step: int, read: Callable[[int], Any]) -> tuple[Any, str]:
+        """What was read of a checkpoint, and what is wrong with it; nothing, or the same in all processes."""
+        folder, seal = self.directory / str(step), self._seal_of(step)
+        damage = _damaged_file(folder, seal) if sharding.is_first() and seal.is_file() else ""
+        if damage := sharding.first_text(damage):
+            return None, damage
+        content = None
+        try:
+            content = read(step)
+            damage = _damaged_array(content, folder, step)
+        except Exception as error:  # a damaged file can fail in any way
+            damage = " ".join(str(error).split())[:200] or type(error).__name__
+        return content, sharding.first_text(damage)
 
     def close(self) -> None:
         """Waits until what was saved is on disk.
@@ -133,41 +170,14 @@ class Checkpoints:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _restore(self, step: int, template: TrainState) -> TrainState:
-        seal = self._seal_of(step)
-        if seal.is_file():
-            _check_files(self.directory / str(step), seal)
-        # With a sharding of its own, a state restores on other devices than those it was saved from.
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), template)
-        # Checkpoints of earlier versions have no checksums.
-        has_sums = (self.directory / str(step) / "sums").is_dir()
-        items: dict[str, Any] = {"state": ocp.args.StandardRestore(shapes)}
-        if has_sums:
-            items["sums"] = ocp.args.JsonRestore()
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:  # a damaged file can fail in any way
-            raise _DamageError(" ".join(str(error).split())[:200] or type(error).__name__) from None
-        state = restored["state"]
-        if has_sums:
-            found = _checksums(state)
-            wrong = [name for name, value in found.items() if restored["sums"].get(name) != value]
-            if wrong:
-                raise _DamageError(
-                    f"{len(wrong)} of {len(found)} arrays are not those that were saved, {wrong[0]} first"
-                )
-        if int(state.step) != step:
-            raise _DamageError(f"it is of step {int(state.step)}")
-        return state
-
-    def _seal_of(self, step: int) -> Path:
+    def _seal_of(self, step: int) -> Folder:
         return self.directory / f"{step}.sums.json"
 
     def _seal(self) -> None:
         """Writes the checksums of files of checkpoints that are on disk."""
         self._manager.wait_until_finished()
-        if self.read_only:
+        # Object stores have checksums of their own.
+        if self.read_only or not sharding.is_first() or not is_local(self.directory):
             return
         steps = self.steps()
         for seal in self.directory.glob("*.sums.json"):
@@ -176,15 +186,17 @@ class Checkpoints:
         for step in steps:
             seal = self._seal_of(step)
             if not seal.exists():
-                temporary = seal.with_suffix(".tmp")
-                temporary.write_text(json.dumps(_file_sums(self.directory / str(step))))
-                temporary.replace(seal)
+                write_whole(seal, json.dumps(_file_sums(self.directory / str(step))).encode())
 
-    def _set_aside(self, step: int) -> Path:
+    def _set_aside(self, step: int) -> Folder:
         folder = self.directory.parent / "damaged" / f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
-        folder.parent.mkdir(exist_ok=True)
-        (self.directory / str(step)).rename(folder)
-        self._seal_of(step).unlink(missing_ok=True)
+
+        def move():
+            folder.parent.mkdir(exist_ok=True)
+            (self.directory / str(step)).rename(folder)
+            self._seal_of(step).unlink(missing_ok=True)
+
+        sharding.first_does(move)
         self._manager.close()
         self._manager = ocp.CheckpointManager(self.directory, options=self._options)
         return folder
@@ -200,25 +212,40 @@ class Checkpoints:
             ) from None
 
 
-def _file_sums(folder: Path) -> dict[str, int]:
+def _file_sums(folder: Folder) -> dict[str, int]:
     """CRC32 of every file, by its path in a folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
 
 
-def _check_files(folder: Path, seal: Path) -> None:
+def _damaged_file(folder: Folder, seal: Folder) -> str:
+    """Which file of a checkpoint is not the one that was sealed; "" where all are."""
     try:
         sealed = json.loads(seal.read_text())
         found = _file_sums(folder)
     except (OSError, ValueError) as error:
-        raise _DamageError(f"{seal.name} or a file cannot be read: {error}") from None
+        return f"{seal.name} or a file cannot be read: {error}"
     wrong = sorted(name for name in {*sealed, *found} if sealed.get(name) != found.get(name))
-    if wrong:
-        kind = "is missing" if wrong[0] not in found else "is not as it was saved"
-        raise _DamageError(f"its file {wrong[0]} {kind}")
+    if not wrong:
+        return ""
+    return f"its file {wrong[0]} {'is missing' if wrong[0] not in found else 'is not as it was saved'}"
 
 
-def _checksums(state: TrainState) -> dict[str, int]:
+def _damaged_array(content: PyTree, folder: Folder, step: int) -> str:
+    """Which of some arrays of a checkpoint is not the one that was saved; "" where all are."""
+    if isinstance(content, TrainState) and int(content.step) != step:
+        return f"it is of step {int(content.step)}"
+    # Checkpoints of earlier versions have no checksums.
+    if not (folder / "sums").is_dir():
+        return ""
+    saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
+    found = _checksums(content)
+    wrong = [name for name, value in found.items() if saved.get(name) != value]
+    return f"{len(wrong)} of {len(found)} arrays are not those that were saved, {wrong[0]} first" if wrong else ""
+
+
+def _checksums(tree: PyTree) -> dict[str, int]:
     """CRC32 of every array, by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+    return {name(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}

@@ -2,16 +2,19 @@
 
 import functools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from pfgm_jax import sharding
 from pfgm_jax.errors import PfgmError
 
 FLAGS = flags.FLAGS
@@ -41,6 +44,12 @@ def set_up_logging() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler())
     log.propagate = False
+
+
+def report_from_first_process_only() -> None:
+    """Has the other processes of a run tell of warnings only."""
+    if not sharding.is_first():
+        logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
@@ -77,5 +86,8 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more:
 
 
 def _fail(sentence: str) -> NoReturn:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        # An orderly exit waits for the other processes, which may be waiting for this one.
+        os._exit(1)
     sys.exit(1)

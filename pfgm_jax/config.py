@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_collections
@@ -11,6 +10,7 @@ import ml_collections
 from pfgm_jax import datasets, methods, models
 from pfgm_jax.build import create_scaling, image_shape
 from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.methods.poisson import hyper_parameters
 from pfgm_jax.models import ncsnv2
 from pfgm_jax.models.layers import ACTIVATIONS
@@ -59,6 +59,7 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "training.small_batch_size": _at_least(1),
     "training.field_reference": _one_of(("batch", "dataset")),
     "training.field_chunk": _at_least(1),
+    "training.accumulate": _at_least(1),
     "training.log_freq": _at_least(1),
     "training.eval_freq": _at_least(1),
     "training.snapshot_freq": _at_least(1),
@@ -209,6 +210,33 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
 
 
+def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:
+    """Checks that the batches of a config can be shared out among so many devices.
+
+    Raises:
+      InputError: they cannot.
+    """
+    training = config.training
+    parts = count * training.accumulate
+    if training.small_batch_size % parts:
+        microbatches = f", each with training.accumulate = {training.accumulate} microbatches"
+        raise InputError(
+            f"training.small_batch_size is {training.small_batch_size}, which {count} devices"
+            f"{microbatches if training.accumulate > 1 else ''} cannot share evenly; choose a multiple of {parts}"
+        )
+    if training.field_reference == "batch" and training.batch_size % count:
+        raise InputError(
+            f"training.batch_size is {training.batch_size}, which {count} devices cannot share evenly; choose a "
+            f"multiple of {count}"
+        )
+    fewest = min(len(dataset.train), len(dataset.test))
+    if training.field_reference == "dataset" and fewest < count:
+        raise InputError(
+            f"training.field_reference is 'dataset', but a split of {config.data.dataset} has {fewest} examples for "
+            f"{count} devices; choose 'batch'"
+        )
+
+
 def validate_network(config: ml_collections.ConfigDict) -> None:
     """Checks what decides the network of a config, which may lack fields of other kinds.
 
@@ -338,17 +366,31 @@ def check_same_model(config: ml_collections.ConfigDict, saved: ml_collections.Co
     Raises:
       InputError: names the fields that differ.
     """
-    plain, old = to_dict(config), to_dict(saved)
-    differing = []
-    for path in _IDENTITY:
-        group, name = path.split(".")
-        if plain[group][name] != old[group].get(name):
-            differing.append(f"{path} is {plain[group][name]!r}, and was {old[group].get(name)!r}")
+    differing = differences(config, saved, _IDENTITY)
     if differing:
         raise InputError(
             f"the workdir holds a run of another model: {'; '.join(differing)}. "
             "Choose another --workdir, or set these fields back"
         )
+
+
+def differences(
+    config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict, paths: Sequence[str] | None = None
+) -> list[str]:
+    """Which fields of two configs differ, each as "field is this, and was that".
+
+    Args:
+      config, saved: now, and before.
+      paths: the fields to look at; None for all.
+    """
+    now, before = (_flat(to_dict(c)) for c in (config, saved))
+    paths = paths or sorted(now)
+    return [f"{p} is {now[p]!r}, and was {before.get(p)!r}" for p in paths if now[p] != before.get(p)]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    groups = {k: v if isinstance(v, dict) else {"": v} for k, v in values.items()}
+    return {f"{group}.{name}".rstrip("."): value for group, fields in groups.items() for name, value in fields.items()}
 
 
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -364,15 +406,13 @@ def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
     )
 
 
-def write(config: ml_collections.ConfigDict, workdir: Path) -> None:
+def write(config: ml_collections.ConfigDict, workdir: Folder) -> None:
     """Saves a config as config.json of a workdir, atomically."""
-    path = workdir / "config.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(to_dict(config), indent=1) + "\n")
-    temporary.replace(path)
+    content = json.dumps(to_dict(config), indent=1) + "\n"
+    write_whole(workdir / "config.json", content.encode())
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Folder) -> None:
     """Makes the folder of a run.
 
     Raises:
@@ -386,7 +426,7 @@ def make_folder(path: Path) -> None:
         raise InputError(f"--workdir is {path}, which cannot be made ({error.strerror}); name another") from None
 
 
-def read(workdir: Path, defaults: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
+def read(workdir: Folder, defaults: ml_collections.ConfigDict | None = None) -> ml_collections.ConfigDict:
     """The config that the run in a workdir was started with, filled in.
 
     Args:

@@ -13,6 +13,7 @@ Two things make it exact in float32 and small in memory:
   b·R·N is ever stored. Charges are read in chunks, and partial fields of chunks are merged as they come.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,9 +27,11 @@ from jaxtyping import Array, Float, Int, Num
 DIRECT_DIMENSIONS = 16
 EXACT_NEIGHBOURS = 8
 
+Decode = Callable[[Num[Array, "r ..."], Int[Array, " r"]], Float[Array, "r N"]]
 
-class _PartialField(NamedTuple):
-    """What the charges read so far say of each point; weights are relative to the nearest charge, whose own is 1."""
+
+class PartialField(NamedTuple):
+    """What some of the charges say of each point; weights are relative to the nearest of them, whose own is 1."""
 
     nearest: Float[Array, "b N"]  # position of the nearest charge
     order: Float[Array, " b"]  # |x - y|² of it
@@ -44,7 +47,7 @@ def _relative_weight(excess: Float[Array, "..."], distance2: Float[Array, "..."]
 
 def _field_of_chunk(
     x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "R N"], counted: Array | None
-) -> _PartialField:
+) -> PartialField:
     """The partial field of one chunk of charges, of which those with `counted` False are left out."""
     if counted is None:
         counted = jnp.ones(len(charges), bool)
@@ -77,7 +80,7 @@ def _field_of_chunk(
 
 def _direct_sum(
     x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "b c N"], squared: Float[Array, "b c"]
-) -> _PartialField:
+) -> PartialField:
     """The partial field of a few charges for each point, at squared distances |x - y|² that are known exactly."""
     k = jnp.argmin(squared, axis=1)[:, None]
     nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
@@ -87,11 +90,11 @@ def _direct_sum(
     others = _relative_weight(squared - order[:, None], distance2[:, None], x.shape[-1])
     others = jnp.where(jnp.arange(charges.shape[1]) == k, 0.0, others)
     moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
-    return _PartialField(nearest, order, distance2, jnp.sum(others, axis=1), moment)
+    return PartialField(nearest, order, distance2, jnp.sum(others, axis=1), moment)
 
 
-def _merge(a: _PartialField, b: _PartialField) -> _PartialField:
-    """The partial field of the charges of both, with the nearer of their nearest charges as reference."""
+def merge_fields(a: PartialField, b: PartialField) -> PartialField:
+    """The partial field of the charges of both."""
     dim = a.nearest.shape[-1]
     a_is_near = a.order <= b.order
     near, far = (
@@ -105,13 +108,66 @@ def _merge(a: _PartialField, b: _PartialField) -> _PartialField:
     return near._replace(weight=weight, moment=moment)
 
 
+def partial_field(
+    x: Float[Array, "b N"],
+    z: Float[Array, " b"],
+    charges: Num[Array, "R ..."],
+    *,
+    chunk_size: int = 4096,
+    decode: Decode | None = None,
+    count: int | Int[Array, ""] | None = None,
+) -> PartialField:
+    """What some of the charges say of each point, to be merged with what the others say.
+
+    Args:
+      x, z, charges, chunk_size, decode: see `poisson_field`.
+      count: how many rows of `charges` are charges, at least 1; None for all.
+
+    Raises:
+      ValueError: there is no charge, or chunk_size is not positive.
+    """
+    rows = charges.shape[0]
+    if rows == 0:
+        raise ValueError("charges is empty, and no charges make no field; pass at least one")
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
+    size = min(chunk_size, rows)
+    number = jnp.arange(size)
+
+    def read(start):
+        chunk = jax.lax.dynamic_slice_in_dim(charges, start, size)
+        return chunk.astype(x.dtype) if decode is None else decode(chunk, start + number)
+
+    def add_chunk(partial, i):
+        # The last slice starts early enough to be whole; what it repeats of the one before it is not counted again.
+        start = jnp.minimum(i * size, rows - size)
+        counted = start + number >= i * size
+        if count is None:
+            return merge_fields(partial, _field_of_chunk(x, z, read(start), counted)), None
+        counted &= start + number < count
+        merged = merge_fields(partial, _field_of_chunk(x, z, read(start), counted))
+        return jax.tree.map(functools.partial(jnp.where, counted.any()), merged, partial), None
+
+    partial = _field_of_chunk(x, z, read(0), None if count is None else number < count)
+    chunks = -(-rows // size)
+    if chunks > 1:
+        partial, _ = jax.lax.scan(add_chunk, partial, jnp.arange(1, chunks))
+    return partial
+
+
+def total_field(x: Float[Array, "b N"], z: Float[Array, " b"], partial: PartialField) -> Float[Array, "b N+1"]:
+    """The field at (x, z) once `partial` is that of all charges; see `poisson_field`."""
+    e_x = (partial.nearest - x) + partial.moment / (1.0 + partial.weight)[:, None]
+    return jnp.concatenate([e_x, -z[:, None]], axis=1)
+
+
 def poisson_field(
     x: Float[Array, "b N"],
     z: Float[Array, " b"],
     charges: Num[Array, "R ..."],
     *,
     chunk_size: int = 4096,
-    decode: Callable[[Num[Array, "r ..."], Int[Array, " r"]], Float[Array, "r N"]] | None = None,
+    decode: Decode | None = None,
 ) -> Float[Array, "b N+1"]:
     """The empirical Poisson field of `charges` at the points (x, z), towards the charges.
 
@@ -131,29 +187,7 @@ def poisson_field(
     Raises:
       ValueError: there is no charge, or chunk_size is not positive.
     """
-    count = charges.shape[0]
-    if count == 0:
-        raise ValueError("charges is empty, and no charges make no field; pass at least one")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; it must be at least 1")
-    size = min(chunk_size, count)
-
-    def read(start):
-        rows = jax.lax.dynamic_slice_in_dim(charges, start, size)
-        return rows.astype(x.dtype) if decode is None else decode(rows, start + jnp.arange(size))
-
-    def add_chunk(partial, i):
-        # The last slice starts early enough to be whole; what it repeats of the one before it is not counted again.
-        start = jnp.minimum(i * size, count - size)
-        counted = start + jnp.arange(size) >= i * size
-        return _merge(partial, _field_of_chunk(x, z, read(start), counted)), None
-
-    partial = _field_of_chunk(x, z, read(0), None)
-    chunks = -(-count // size)
-    if chunks > 1:
-        partial, _ = jax.lax.scan(add_chunk, partial, jnp.arange(1, chunks))
-    e_x = (partial.nearest - x) + partial.moment / (1.0 + partial.weight)[:, None]
-    return jnp.concatenate([e_x, -z[:, None]], axis=1)
+    return total_field(x, z, partial_field(x, z, charges, chunk_size=chunk_size, decode=decode))
 
 
 def normalize_field(E: Float[Array, "b d"], gamma: float) -> Float[Array, "b d"]:

@@ -9,11 +9,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import filelock
 
 from pfgm_jax.errors import WorkdirInUseError
+from pfgm_jax.folders import Folder, is_local
 
 log = logging.getLogger("pfgm_jax")
 
@@ -30,8 +30,8 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """What a process that such a signal ends exits with."""
-        return 128 + (self.signal or 0)
+        """What a process that such a signal ends exits with; SIGTERM where another process received it."""
+        return 128 + (self.signal or signal.SIGTERM)
 
     def receive(self, signum: int, _frame: object) -> None:
         """Notes the first signal; a second SIGINT ends the process at once."""
@@ -56,12 +56,17 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 @contextlib.contextmanager
-def only_writer(workdir: Path) -> Iterator[None]:
+def only_writer(workdir: Folder) -> Iterator[None]:
     """Holds the lock of a workdir, which the system releases when the process ends, however it ends.
+
+    In object stores there are no locks, and nothing is done.
 
     Raises:
       WorkdirInUseError: another run holds it.
     """
+    if not is_local(workdir):
+        yield
+        return
     lock = filelock.FileLock(workdir / ".lock")
     holder = workdir / ".lock.holder"
     try:

@@ -3,41 +3,48 @@
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import tensorboardX
 from jaxtyping import UInt8
 from PIL import Image
 
+from pfgm_jax.folders import Folder, is_local, write_whole
+
 
 class MetricWriter:
-    """Writes scalars and images to `metrics.jsonl` and `tensorboard/` of a workdir.
+    """Writes scalars and pictures to `metrics.jsonl`, `samples/` and `tensorboard/` of a workdir.
 
     A run that resumes at `step` overwrites what an interrupted one had written beyond it.
     """
 
-    def __init__(self, workdir: Path, step: int):
-        path = workdir / "metrics.jsonl"
-        if path.exists():
-            _drop_later_lines(path, step)
-        self._lines = path.open("a")
+    def __init__(self, workdir: Folder, step: int):
+        self._path, self._pictures = workdir / "metrics.jsonl", workdir / "samples"
+        self._lines = _lines_until(self._path, step)
+        write_whole(self._path, "".join(self._lines).encode())
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One line of JSON, and a point on each of TensorBoard's curves."""
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        line = json.dumps({"step": step, **values}) + "\n"
+        if is_local(self._path):
+            with self._path.open("a") as file:
+                file.write(line)
+        else:
+            # Objects cannot be appended to.
+            self._lines.append(line)
+            write_whole(self._path, "".join(self._lines).encode())
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
-    def image(self, step: int, name: str, image: UInt8[np.ndarray, "H W C"]) -> None:
-        """An image in TensorBoard."""
-        self._events.add_image(name, image, step, dataformats="HWC")
+    def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+        """A picture of samples, as a file in `samples/` and in TensorBoard."""
+        self._pictures.mkdir(exist_ok=True)
+        save_picture(self._pictures / f"{step}.png", pixels)
+        self._events.add_image("samples", pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes everything."""
-        self._lines.close()
         self._events.close()
 
     def __enter__(self) -> "MetricWriter":
@@ -47,18 +54,32 @@ class MetricWriter:
         self.close()
 
 
-def _drop_later_lines(path: Path, step: int) -> None:
-    """Removes lines of steps beyond `step`, and a last line that was cut off."""
+class NoWriter(MetricWriter):
+    """What a process has that leaves writing to another."""
+
+    def __init__(self, workdir: Folder, step: int):
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def _lines_until(path: Folder, step: int) -> list[str]:
+    """The lines of a file but those of steps beyond `step`, and a last line that was cut off."""
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    return kept
 
 
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
@@ -69,6 +90,12 @@ def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.nda
 def to_picture(pixels: UInt8[np.ndarray, "H W C"]) -> Image.Image:
     """A picture of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def save_picture(path: Folder, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+    """Writes a picture as a PNG file."""
+    with path.open("wb") as file:
+        to_picture(pixels).save(file, format="PNG")
 
 
 def image_grid(images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4) -> UInt8[np.ndarray, "H2 W2 C"]:

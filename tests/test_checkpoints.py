@@ -103,7 +103,7 @@ def test_reading_sets_nothing_aside(copied):
     flip(copied / "checkpoints" / "6" / "state" / "_METADATA")
     before = sorted(path.relative_to(copied) for path in copied.rglob("*"))
     with Checkpoints(copied / "checkpoints", read_only=True) as checkpoints:
-        assert checkpoints.restore_ema(state_of(0))[1] == 3
+        assert checkpoints.restore_ema()[1] == 3
         with pytest.raises(InputError, match="the checkpoint of step 6 in .* is damaged .*; choose another step"):
             checkpoints.restore(state_of(0), 6)
     assert sorted(path.relative_to(copied) for path in copied.rglob("*")) == before

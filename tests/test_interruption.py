@@ -12,25 +12,9 @@ import pytest
 import run_lib
 from pfgm_jax import interruption
 from pfgm_jax.errors import WorkdirInUseError
+from tests import killing
+from tests.killing import FLAGS, start
 from tests.test_run_lib import assert_same, small_digits
-
-FLAGS = [
-    "--mode=train",
-    "--config=configs/digits_mlp.py",
-    "--config.training.batch_size=100",
-    "--config.training.small_batch_size=16",
-    "--config.training.field_reference=batch",
-    "--config.training.log_freq=2",
-    "--config.training.snapshot_sampling=False",
-    "--config.model.nf=16",
-    "--config.model.num_res_blocks=1",
-    "--config.optim.warmup=2",
-]
-
-
-def start(workdir, *flags, **options):
-    command = [sys.executable, "main.py", *FLAGS, f"--workdir={workdir}", *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
 def wait_for_step(workdir, step, process):
@@ -82,6 +66,10 @@ def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process.communicate()
     with interruption.only_writer(tmp_path):  # the dead hold no locks
         pass
+
+
+def test_kills_at_random_moments_change_nothing(tmp_path):
+    print(killing.kill_and_finish(tmp_path, kills=5))
 
 
 def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):

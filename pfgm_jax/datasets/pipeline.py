@@ -13,11 +13,17 @@ from pfgm_jax.datasets.store import THREADS
 
 
 class Batch(NamedTuple):
-    """Stored examples (grey levels or vectors), their indices in their data set, and their labels (-1 for none)."""
+    """The examples of a step, or the share b of its B examples that a process has read.
 
-    stored: Num[Array | np.ndarray, "B H W C"]
+    Attributes:
+      stored: grey levels or vectors.
+      index: of all examples of the step, in their data set.
+      label: -1 for none.
+    """
+
+    stored: Num[Array | np.ndarray, "b H W C"]
     index: Int[Array | np.ndarray, " B"]
-    label: Int[Array | np.ndarray, " B"]
+    label: Int[Array | np.ndarray, " b"]
 
 
 @functools.lru_cache(maxsize=2)
@@ -57,10 +63,11 @@ def host_rows(rows: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * each, (process_index + 1) * each)
 
 
-def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: slice) -> Batch:
-    """Some rows of the batch of a step."""
-    index = batch_indices(seed, step, batch_size, len(split))[rows]
-    return Batch(split[index], index, split.labels[index])
+def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: int, process: tuple[int, int]) -> Batch:
+    """What a process reads of the first `rows` examples of the batch of a step; see `step_batches`."""
+    index = batch_indices(seed, step, batch_size, len(split))[:rows]
+    own = index[host_rows(rows, *process)]
+    return Batch(split[own], index, split.labels[own])
 
 
 def step_batches(
@@ -68,9 +75,10 @@ def step_batches(
     *,
     seed: int,
     batch_size: int,
-    rows: slice,
+    rows: int,
     start: int,
     stop: int,
+    process: tuple[int, int] = (0, 1),
     threads: int = THREADS,
     place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Iterator[Batch]:
@@ -80,8 +88,9 @@ def step_batches(
       split: what is drawn from.
       seed: of the order.
       batch_size: of the global batch.
-      rows: those of it that are read, see `host_rows`.
+      rows: how many of its first examples are read.
       start, stop: steps, counted from 0.
+      process: the number of this process, and of how many; it reads its share of the rows.
       threads: which read whole batches each; the batches do not depend on their number. 0 for none.
       place: moves a batch to the devices, in those threads, before its step wants it.
 
@@ -89,6 +98,6 @@ def step_batches(
       Batches, in the order of the steps.
     """
     steps = grain.MapDataset.range(start, stop)
-    batches = steps.map(lambda step: place(read_batch(split, seed, int(step), batch_size, rows)))
+    batches = steps.map(lambda step: place(read_batch(split, seed, int(step), batch_size, rows, process)))
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     yield from batches.to_iter_dataset(options)

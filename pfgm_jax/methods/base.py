@@ -33,6 +33,11 @@ class Method(Protocol):
     extra_channels: ClassVar[int]  # output channels of the network beyond those of its input
 
     @property
+    def small_batch_size(self) -> int:
+        """How many examples of a batch, the first of them, are perturbed."""
+        ...
+
+    @property
     def t_prior(self) -> float:
         """Where the ODE meets the prior."""
         ...

@@ -1,0 +1,85 @@
+"""Trains digits on several numbers of devices, in one or several processes.
+
+    python -m tests.train_on_devices FOLDER DEVICES...
+
+Each run is in FOLDER/<devices>-<charges>-<microbatches>; prints the collectives of the training steps as JSON.
+"""
+
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+
+import run_lib
+from pfgm_jax import build, datasets, models, sharding
+from pfgm_jax import config as config_lib
+from pfgm_jax.sharding import Devices
+from pfgm_jax.state import create_optimizer, create_state
+from tests.test_run_lib import small_digits
+
+CHARGES, MICROBATCHES = ("batch", "dataset"), (1, 2)
+
+
+def config_of(charges, accumulate):
+    config = small_digits()
+    training = config.training
+    training.field_reference, training.accumulate, training.field_chunk = charges, accumulate, 30
+    training.log_freq, training.batch_size, training.small_batch_size = 1, 96, 32
+    return config
+
+
+def first(count):
+    return Devices(jax.sharding.Mesh(np.array(jax.devices()[:count]), (sharding.AXIS,)))
+
+
+def collectives(config, devices):
+    """Collectives of a compiled training step: name -> how many numbers each of them brings."""
+    dataset = build.load_dataset(config)
+    config = config_lib.fill_in(config, dataset)
+    init = lambda: create_state(
+        build.init_params(models.create_model(config), config, jax.random.key(0)), create_optimizer(config.optim)
+    )
+    state = jax.jit(init, out_shardings=devices.whole)()
+    parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    in_batch = config.training.field_reference == "batch"
+    rows = config.training.batch_size if in_batch else config.training.small_batch_size
+    batch = next(
+        datasets.step_batches(dataset.train, seed=0, batch_size=96, rows=rows, start=0, stop=1, threads=0,
+                              place=run_lib._placing(devices))
+    )  # fmt: skip
+    charges = None if in_batch else devices.share_out(dataset.train)
+    flag = sharding.SharedRequest(devices).flag(False)
+    step = run_lib.create_step(config, devices)[0]
+    hlo = step.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
+    found = {"parameters": parameters, "rows": rows}
+    pattern = r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+    for shapes, name in re.findall(pattern, hlo):
+        sizes = [
+            int(np.prod([int(n) for n in dims.split(",") if n])) for dims in re.findall(r"\w+\[([\d,]*)\]", shapes)
+        ]
+        found.setdefault(name, []).append(sum(sizes))
+    return found
+
+
+def main():
+    folder, *counts = sys.argv[1:]
+    sharding.start_processes(multihost=False)
+    largest = max(map(int, counts))
+    for count in map(int, counts):
+        for charges, accumulate in itertools.product(CHARGES, MICROBATCHES):
+            if count not in (1, largest) and (count == 2) != ((charges == "batch") == (accumulate == 1)):
+                continue  # half of the cases for each number in between
+            config = config_of(charges, accumulate)
+            with mock.patch.object(Devices, "all", lambda count=count: first(count)):
+                run_lib.train(config, Path(folder) / f"{count}-{charges}-{accumulate}")
+            if count == largest and jax.process_count() == 1:
+                print(json.dumps([charges, accumulate, collectives(config, first(count))]))
+
+
+if __name__ == "__main__":
+    main()
