@@ -1,4 +1,4 @@
-"""The command line: python main.py --mode train|sample --config configs/digits.py [--workdir DIR]."""
+"""The command line: python main.py --mode train|sample|eval|likelihood --config configs/digits.py [--workdir DIR]."""
 
 from pathlib import Path
 
@@ -9,7 +9,12 @@ import run_lib
 from pfgm_jax import cli, sharding
 from pfgm_jax.folders import to_folder
 
-MODES = {"train": run_lib.train, "sample": run_lib.sample}
+MODES = {
+    "train": run_lib.train,
+    "sample": run_lib.sample,
+    "eval": run_lib.evaluate,
+    "likelihood": run_lib.likelihood,
+}
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", None, list(MODES), "What to do.", required=True)

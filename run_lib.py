@@ -1,30 +1,32 @@
-"""train() and sample(): how the parts of pfgm_jax are wired into runs."""
+"""train(), sample(), evaluate() and likelihood(): how the parts of pfgm_jax are wired into runs."""
 
 import contextlib
 import functools
+import json
 import logging
 import math
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
+import tensorboardX
 from jaxtyping import PyTree
 from tqdm import tqdm
 
 from configs import default
-from pfgm_jax import build, datasets, interruption, losses, models, sampling, sharding, writers
+from pfgm_jax import build, curves, datasets, evaluation, interruption, losses, models, sharding, writers
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
-from pfgm_jax.errors import InputError, TrainingError
-from pfgm_jax.folders import Folder
+from pfgm_jax.errors import TrainingError
+from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.pretrained import Pretrained, load_params
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import TrainState, create_optimizer, create_state
+from pfgm_jax.state import Keys, TrainState, create_optimizer, create_state
 
 log = logging.getLogger("pfgm_jax")
 
@@ -33,20 +35,6 @@ HELD_OUT_BATCHES = 8
 AFTER_A_BAD_STEP = (
     "training stops, and the last good checkpoint is kept; lower optim.lr, lengthen optim.warmup, or look at the data"
 )
-
-
-class _Keys(NamedTuple):
-    """The random keys of a run, one a purpose."""
-
-    init: jax.Array
-    train: jax.Array
-    held_out: jax.Array
-    snapshots: jax.Array
-    samples: jax.Array
-
-    @classmethod
-    def of(cls, seed: int, devices: Devices) -> "_Keys":
-        return jax.jit(lambda: cls(*jax.random.split(jax.random.key(seed), 5)), out_shardings=devices.whole)()
 
 
 def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
@@ -88,25 +76,13 @@ def _train(
 ) -> TrainState:
     training = config.training
     model, optimizer = models.create_model(config), create_optimizer(config.optim)
-    keys = _Keys.of(config.seed, devices)
+    keys, snapshots = Keys.of(config.seed, devices.whole), Pretrained(config, None, 0)
 
     step_fn, test_loss = create_step(config, devices)
     norm_fn = jax.jit(optax.tree.norm)
-    sampler = _sampler(config, model, devices, batch_size=GRID_SAMPLES)
-    charges, test_charges = None, None
-    if training.field_reference == "dataset":
-        charges, test_charges = (devices.share_out(split) for split in (dataset.train, dataset.test))
-    # With the whole data set as charges, the rest of the batch would not be looked at.
-    rows = training.batch_size if charges is None else training.small_batch_size
-    order = {"seed": config.seed, "batch_size": training.batch_size, "rows": rows}
-    process = (jax.process_index(), jax.process_count())
-    batches_of = functools.partial(datasets.step_batches, **order, process=process, place=_placing(devices))
+    charges = devices.share_out(dataset.train) if training.field_reference == "dataset" else None
 
-    def held_out_loss(params):
-        # Of a small test split, some points are drawn more than once; perturbations are the same each time.
-        batches = batches_of(dataset.test, start=0, stop=HELD_OUT_BATCHES)
-        batch_keys = jax.random.split(keys.held_out, HELD_OUT_BATCHES)
-        return float(np.mean([test_loss(params, k, b, test_charges) for k, b in zip(batch_keys, batches, strict=True)]))
+    held_out_loss = _held_out_loss(config, dataset, devices, test_loss)
 
     saved_config = config_lib.to_dict(config)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
@@ -130,7 +106,7 @@ def _train(
         (writers.MetricWriter if sharding.is_first() else writers.NoWriter)(workdir, start) as writer,
         _progress(training.n_iters, "step", start) as bar,
     ):
-        batches = batches_of(dataset.train, start=start, stop=training.n_iters)
+        batches = _batches(config, dataset.train, devices, start, training.n_iters)
         for step, batch in enumerate(batches, start + 1):
             flag = request.flag(stop.signal is not None)
             state, metrics, flags = step_fn(state, keys.train, batch, charges, flag)
@@ -162,10 +138,11 @@ def _train(
                 log.info("Asked to stop; step %d is saved. To go on, run the same command again", step)
                 raise SystemExit(stop.exit_status)
             if snapshot and training.snapshot_sampling and config.data.levels:
-                x, _, ok = (np.asarray(part)[:GRID_SAMPLES] for part in sampler(state.ema_params, keys.snapshots, 0))
-                if not ok.all():
-                    log.warning("Of the samples of step %d, %d could not be solved", step, np.sum(~ok))
-                stored = np.asarray(build.create_scaling(config).decode(x))
+                snapshots.params = state.ema_params
+                drawn = list(snapshots.draw(GRID_SAMPLES, config.seed))
+                if failed := sum(int(np.sum(~batch.ok)) for batch in drawn):
+                    log.warning("Of the samples of step %d, %d could not be solved", step, failed)
+                stored = np.asarray(snapshots.scaling.decode(np.concatenate([batch.x for batch in drawn])))
                 writer.picture(step, writers.image_grid(writers.to_pixels(stored, config.data.levels)))
                 last_log = time.perf_counter()
     return state
@@ -211,19 +188,15 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       InputError: the config is not fit, or there is no such checkpoint.
       SolveError: the ODE could not be solved.
     """
-    config_lib.validate(config)
-    config = config_lib.fill_in_from_run(config, config_lib.read(workdir, default.get_config()))
-    scaling, options = build.create_scaling(config), config.sampling
-    params, step = load_params(workdir, options.checkpoint or None)
-    x, evaluations = draw(config, params, options.num_samples)
-    stored = np.asarray(scaling.decode(x))
-
-    folder = workdir / "samples" / f"{step}-{options.ode_solver}"
-    sharding.first_does(lambda: _write_samples(folder, stored, evaluations, scaling.levels))
+    model = _pretrained(config, workdir, config.sampling.checkpoint or None)
+    x, evaluations = draw(model, config.sampling.num_samples)
+    stored = np.asarray(model.scaling.decode(x))
+    folder = workdir / "samples" / f"{model.step}-{config.sampling.ode_solver}"
+    sharding.first_does(lambda: _write_samples(folder, stored, evaluations, model.scaling.levels))
     log.info(
         "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
         len(stored),
-        step,
+        model.step,
         evaluations.mean(),
         evaluations.max(),
         folder,
@@ -245,13 +218,8 @@ def _write_samples(folder: Folder, stored: np.ndarray, evaluations: np.ndarray, 
             writers.save_picture(folder / f"{i:0{digits}}.png", image)
 
 
-def draw(config: ml_collections.ConfigDict, params: PyTree, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws n samples, `sampling.batch_size` at a time.
-
-    Args:
-      config: filled in.
-      params: of its network.
-      n: number of samples.
+def draw(model: Pretrained, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws n samples of the run's seed, and shows how far it is.
 
     Returns:
       Samples [n, H, W, C] in network units, and evaluations of the network [n].
@@ -259,57 +227,175 @@ def draw(config: ml_collections.ConfigDict, params: PyTree, n: int) -> tuple[np.
     Raises:
       SolveError: the ODE could not be solved.
     """
-    devices = Devices.all()
-    batch_size = devices.round_up(min(config.sampling.batch_size, n))
-    sampler = functools.partial(_sampler(config, models.create_model(config), devices, batch_size), params)
-    key = _Keys.of(config.seed, devices).samples
     batches = []
     with _progress(n, "sample") as bar:
-        for batch in sampling.sample_in_batches(sampler, key, n, batch_size):
-            batches.append(batch)
-            bar.update(len(batch[0]))
-    x, evaluations = (np.concatenate(part) for part in zip(*batches, strict=True))
-    return x, evaluations
+        for batch in model.draw(n, model.config.seed):
+            batches.append(batch.check(bar.n))
+            bar.update(len(batch.x))
+    return np.concatenate([b.x for b in batches]), np.concatenate([b.evaluations for b in batches])
 
 
-def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
-    """The averaged parameters of a checkpoint of a run, and its step.
+def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[str, Any]]:
+    """Evaluates checkpoints: what is written is said at the fields of `eval` in configs/default.py.
+
+    Args:
+      config: of the run; sampling and eval may differ.
+      workdir: of the run; receives eval/<step>.json, and pictures and tables beside it.
+
+    Returns:
+      A report for each step of `eval.checkpoints`.
 
     Raises:
-      InputError: there is no such checkpoint.
+      InputError: the config is not fit, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
     """
-    directory = workdir / "checkpoints"
-    if not directory.is_dir():
-        raise InputError(
-            f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train"
+    config = _of_run(config, workdir)
+    dataset = build.load_dataset(config)
+    reports = []
+    for step in _steps(config.eval.checkpoints, workdir):
+        model = Pretrained(config, *load_params(workdir, step))
+        report = _evaluate_step(model, dataset, workdir / "eval" / str(model.step))
+        sharding.first_does(functools.partial(_write_report, workdir, model.step, report))
+        reports.append(report)
+    log.info("%s", evaluation.table(reports))
+    return reports
+
+
+def _evaluate_step(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> dict[str, Any]:
+    config, options = model.config, model.config.eval
+    report: dict[str, Any] = {"step": model.step}
+    if options.enable_sampling:
+        rows = evaluation.draw_samples(model, folder / "samples", options.num_samples)
+        report["samples"] = options.num_samples
+        report |= sharding.first_does(lambda: evaluation.compare(rows["samples"], config, dataset)) or {}
+        report["evaluations"] = float(rows["evaluations"].mean())
+        # Of the typical batch: the first has compiled.
+        report["samples_per_second"] = min(config.sampling.batch_size, options.num_samples) / float(
+            np.median(rows["seconds"])
         )
-    with Checkpoints(directory, read_only=True) as checkpoints:
-        return checkpoints.restore_ema(step)
+    if options.enable_loss:
+        devices = Devices.all()
+        config_lib.validate_devices(config, dataset, devices.count)
+        report["held_out_loss"] = _held_out_loss(config, dataset, devices)(model.params)
+    if options.enable_bpd:
+        rows = evaluation.likelihoods(model, evaluation.images_of(config), folder / "bpd", _images_record(config))
+        report |= evaluation.summary_of_bits(rows)
+    curves.add(report, model, dataset, folder)
+    return report
 
 
-def _sampler(config: ml_collections.ConfigDict, model: nn.Module, devices: Devices, batch_size: int):
-    """(params, key, number of the first sample) -> at least so many samples, compiled once."""
-    method, solver, n = build.create_method(config), build.create_solver(config), devices.round_up(batch_size)
+def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
+    """Bits per dimension of every image of `eval.bpd_dataset`.
 
-    def sampler(params, key, first):
-        net = lambda x, cond: jnp.asarray(model.apply({"params": params}, x, cond))
-        return sampling.integrate(method, net, devices.split(method.prior_sample(key, n, first)), solver)
+    Args:
+      config: of the run; sampling and eval may differ.
+      workdir: of the run.
 
-    return jax.jit(sampler, out_shardings=devices.whole)
+    Returns:
+      The folder that received table.csv and table.json.
+
+    Raises:
+      InputError: the config is not fit, there is no such checkpoint, or the images are not fit.
+    """
+    model = _pretrained(config, workdir, config.sampling.checkpoint or None)
+    config, images = model.config, evaluation.images_of(model.config)
+    record = _images_record(config)
+    name = f"{model.step}-{zlib.crc32(repr(sorted(record.items())).encode()):08x}"
+    folder = workdir / "likelihood" / name
+    rows = evaluation.likelihoods(model, images, folder / "pieces", record)
+    summary = {"step": model.step, "images": len(images), **record, **evaluation.summary_of_bits(rows)}
+    sharding.first_does(lambda: writers.write_likelihoods(folder, rows["bits"], rows["evaluations"], summary))
+    log.info(
+        "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",
+        config.eval.bpd_dataset,
+        summary["bits_per_dim"],
+        summary["bits_per_dim_standard_error"],
+        len(images),
+        folder / "table.csv",
+    )
+    return folder
+
+
+def _images_record(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    of_run = config.eval.bpd_dataset in ("test", "train")
+    return {
+        "dataset": config.data.dataset if of_run else "",
+        "images": config.eval.bpd_dataset,
+        "of": config.eval.num_images,
+    }
+
+
+def _of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_collections.ConfigDict:
+    config_lib.validate(config)
+    return config_lib.fill_in_from_run(config, config_lib.read(workdir, default.get_config()))
+
+
+def _pretrained(config: ml_collections.ConfigDict, workdir: Folder, step: int | None) -> Pretrained:
+    return Pretrained(_of_run(config, workdir), *load_params(workdir, step))
+
+
+def _steps(chosen: str, workdir: Folder) -> list[int | None]:
+    """The steps that `eval.checkpoints` names; None for the newest."""
+    if chosen == "newest":
+        return [None]
+    if chosen != "all":
+        return [int(step) for step in chosen.split(",")]
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        return list(checkpoints.steps()) or [None]
+
+
+def _write_report(workdir: Folder, step: int, report: dict[str, Any]) -> None:
+    write_whole(workdir / "eval" / f"{step}.json", (json.dumps(report, indent=1) + "\n").encode())
+    numbers = {f"eval/{name}": value for name, value in report.items() if isinstance(value, float)}
+    with tensorboardX.SummaryWriter(str(workdir / "tensorboard"), filename_suffix=".eval") as events:
+        for name, value in numbers.items():
+            events.add_scalar(name, value, step)
 
 
 def _progress(total: int, unit: str, initial: int = 0) -> tqdm:
     return tqdm(total=total, unit=unit, initial=initial, dynamic_ncols=True, disable=not sharding.is_first())
 
 
-def _placing(devices: Devices) -> Callable[[datasets.Batch], datasets.Batch]:
-    """Moves what a process has read of a batch to its devices."""
+def _batches(
+    config: ml_collections.ConfigDict, split: datasets.Split, devices: Devices, start: int, stop: int
+) -> Iterator[datasets.Batch]:
+    """The batches of steps `start` to `stop`, on the devices."""
+    training = config.training
+    # With the whole data set as charges, the rest of the batch would not be looked at.
+    rows = training.batch_size if training.field_reference == "batch" else training.small_batch_size
 
     def place(batch):
         stored, label = devices.place((batch.stored, batch.label))
         return datasets.Batch(stored, devices.place_whole(batch.index), label)
 
-    return place
+    return datasets.step_batches(
+        split,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        rows=rows,
+        start=start,
+        stop=stop,
+        process=(jax.process_index(), jax.process_count()),
+        place=place,
+    )
+
+
+def _held_out_loss(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices, loss: Callable | None = None
+) -> Callable[[PyTree], float]:
+    """params -> the mean loss of some batches of the test split.
+
+    Of a small split, some points are drawn more than once; perturbations are the same each time.
+    """
+    loss = loss or create_step(config, devices)[1]
+    charges = devices.share_out(dataset.test) if config.training.field_reference == "dataset" else None
+    keys = jax.random.split(Keys.of(config.seed, devices.whole).held_out, HELD_OUT_BATCHES)
+
+    def mean(params):
+        batches = _batches(config, dataset.test, devices, 0, HELD_OUT_BATCHES)
+        return float(np.mean([loss(params, key, batch, charges) for key, batch in zip(keys, batches, strict=True)]))
+
+    return mean
 
 
 def _mean_of_finite(pending: list[dict[str, jax.Array]], last_step: int) -> dict[str, float]:

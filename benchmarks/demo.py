@@ -19,6 +19,7 @@ from benchmarks.digits import SAMPLES, pixel_distance
 from configs import default, digits_mlp, heart
 from pfgm_jax import build, cli, datasets, models, ode, plots, writers
 from pfgm_jax import config as config_lib
+from pfgm_jax.pretrained import Pretrained, load_params
 
 FIELD_LINES = 150
 HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
@@ -30,8 +31,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     run_lib.train(config, workdir)
     config = config_lib.read(workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = "improved_euler", 12
-    params, _ = run_lib.load_params(workdir)
-    x, evaluations = run_lib.draw(config, params, SAMPLES)
+    x, evaluations = run_lib.draw(Pretrained(config, *load_params(workdir)), SAMPLES)
 
     scaling = build.create_scaling(config)
     picture = workdir / "digits.png"
@@ -47,7 +47,7 @@ def heart_demo(workdir: Path) -> Path:
     samples = np.load(run_lib.sample(config, workdir) / "samples.npz")["samples"]
 
     saved = config_lib.read(workdir, default.get_config())
-    params, _ = run_lib.load_params(workdir)
+    params, _ = load_params(workdir)
     model, method = models.create_model(saved), build.create_method(saved)
     data = datasets.load_dataset("heart").train[:]
     scaled = build.create_scaling(saved).encode(data)

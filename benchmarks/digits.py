@@ -17,6 +17,7 @@ from configs import default
 from pfgm_jax import build, datasets
 from pfgm_jax import config as config_lib
 from pfgm_jax.metrics import frechet_distance
+from pfgm_jax.pretrained import Pretrained, load_params
 
 SAMPLES = 1000
 
@@ -40,8 +41,9 @@ def main():
     config = config_lib.read(arguments.workdir, default.get_config())
     config.sampling.ode_solver, config.sampling.N = arguments.solver, arguments.steps
     config.sampling.batch_size = SAMPLES
-    params, step = run_lib.load_params(arguments.workdir)
-    x, evaluations = run_lib.draw(config, params, SAMPLES * arguments.sets)
+    model = Pretrained(config, *load_params(arguments.workdir))
+    step = model.step
+    x, evaluations = run_lib.draw(model, SAMPLES * arguments.sets)
     scaling = build.create_scaling(config)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]
     print(f"step {step}, {arguments.solver}, {evaluations.mean():.1f} evaluations (at most {evaluations.max()})")

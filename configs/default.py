@@ -64,7 +64,29 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
     sampling.num_samples = 64  # images that --mode sample makes; >= 1
     sampling.batch_size = 256  # images made at a time; >= 1
-    sampling.checkpoint = 0  # step of the checkpoint to sample from; 0: the newest
+    sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
+
+    evaluation = config.eval = ml_collections.ConfigDict()
+    evaluation.checkpoints = "newest"  # newest, all, or steps such as "50000,100000"
+    evaluation.batch_size = 256  # images at a time, of features and likelihoods; >= 1
+    evaluation.enable_sampling = True  # draw samples, and compare them with the training data
+    evaluation.num_samples = 50_000  # samples to be compared; >= 2
+    evaluation.features = "inception"  # what images are compared by: inception, or pixels (of tiny images)
+    evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
+    evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
+    evaluation.statistics = ""  # .npz file of published statistics; "": of the training data, made once
+    evaluation.enable_loss = True  # the loss on the test split
+    evaluation.enable_bpd = False  # bits per dimension of bpd_dataset
+    evaluation.bpd_dataset = "test"  # test or train (of data.dataset), folder:PATH or arrays:PATH
+    evaluation.num_images = 0  # of bpd_dataset, the first so many; 0: all
+    evaluation.divergence = (
+        "rademacher"  # Hutchinson's probes, rademacher or gaussian; exact, for data of few dimensions
+    )
+    evaluation.num_probes = 1  # times that probes and dequantization are drawn for each image; >= 1
+    evaluation.enable_nfe_curve = False  # quality against evaluations of the network, for each solver
+    evaluation.enable_norm_curve = False  # norms of samples on their way from the prior
+    evaluation.enable_interpolate = False  # images between pairs of random latents
+    evaluation.enable_rescale = False  # images of random latents of other norms
 
     model = config.model = ml_collections.ConfigDict()
     model.name = "ncsnpp"  # ncsnpp or ncsnv2 (images), mlp (vectors)

@@ -21,6 +21,11 @@ def get_config():
     config.training.snapshot_freq = 5000
     config.training.snapshot_freq_for_preemption = 1000
 
+    config.eval.features = "pixels"
+    config.eval.num_samples = 5000
+    config.sampling.batch_size = 1000
+    config.eval.enable_bpd = True
+
     config.model.nf = 32
     config.model.ch_mult = (1, 2)
     config.model.num_res_blocks = 2

@@ -106,14 +106,14 @@ class Checkpoints:
             stored = {"ema_params": tree.tree["ema_params"]}
             restore_args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=whole), stored)
             args = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args, partial_restore=True)
-            return checkpointer.restore(path, args=args)
+            return TrainState(None, None, checkpointer.restore(path, args=args)["ema_params"], None)
 
         restored, found = self._latest_good(read, step)
         if restored is None:
             raise InputError(f"there is no checkpoint in {self.directory}; train first: python main.py --mode train")
-        return restored["ema_params"], found
+        return restored.ema_params, found
 
-    def _latest_good(self, read: Callable[[int], Any], step: int | None) -> tuple[Any, int]:
+    def _latest_good(self, read: Callable[[int], TrainState], step: int | None) -> tuple[Any, int]:
         steps = self.steps()
         if step is not None:
             if step not in steps:
@@ -141,7 +141,7 @@ class Checkpoints:
             )
         return None, 0
 
-    def _read(self, step: int, read: Callable[[int], Any]) -> tuple[Any, str]:
+    def _read(self, step: int, read: Callable[[int], TrainState]) -> tuple[Any, str]:
         """What was read of a checkpoint, and what is wrong with it; nothing, or the same in all processes."""
         folder, seal = self.directory / str(step), self._seal_of(step)
         damage = _damaged_file(folder, seal) if sharding.is_first() and seal.is_file() else ""
@@ -231,9 +231,9 @@ def _damaged_file(folder: Folder, seal: Folder) -> str:
     return f"its file {wrong[0]} {'is missing' if wrong[0] not in found else 'is not as it was saved'}"
 
 
-def _damaged_array(content: PyTree, folder: Folder, step: int) -> str:
-    """Which of some arrays of a checkpoint is not the one that was saved; "" where all are."""
-    if isinstance(content, TrainState) and int(content.step) != step:
+def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
+    """Which array of a checkpoint, or of a part of it, is not the one that was saved; "" where all are."""
+    if content.step is not None and int(content.step) != step:
         return f"it is of step {int(content.step)}"
     # Checkpoints of earlier versions have no checksums.
     if not (folder / "sums").is_dir():
@@ -244,8 +244,7 @@ def _damaged_array(content: PyTree, folder: Folder, step: int) -> str:
     return f"{len(wrong)} of {len(found)} arrays are not those that were saved, {wrong[0]} first" if wrong else ""
 
 
-def _checksums(tree: PyTree) -> dict[str, int]:
+def _checksums(state: TrainState) -> dict[str, int]:
     """CRC32 of every array, by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
-    name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
-    return {name(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}

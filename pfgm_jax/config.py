@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from pfgm_jax import datasets, methods, models
+from pfgm_jax import datasets, likelihood, methods, metrics, models
 from pfgm_jax.build import create_scaling, image_shape
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
@@ -80,6 +80,17 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "sampling.num_samples": _at_least(1),
     "sampling.batch_size": _at_least(1),
     "sampling.checkpoint": _at_least(0),
+    "eval.checkpoints": (
+        lambda v: isinstance(v, str) and (v in ("newest", "all") or all(n.strip().isdigit() for n in v.split(","))),
+        'give newest, all, or steps such as "50000,100000"',
+    ),
+    "eval.batch_size": _at_least(1),
+    "eval.num_samples": _at_least(2),
+    "eval.features": _one_of(metrics.KINDS),
+    "eval.front_end": _one_of(metrics.FRONT_ENDS),
+    "eval.num_images": _at_least(0),
+    "eval.divergence": _one_of(likelihood.DIVERGENCES),
+    "eval.num_probes": _at_least(1),
     "model.name": _one_of(models.MODELS),
     "model.sigma_end": _above(0),
     "model.ema_rate": _share(),
@@ -440,7 +451,7 @@ def read(workdir: Folder, defaults: ml_collections.ConfigDict | None = None) -> 
     try:
         saved = json.loads(path.read_text())
         for group, fields in to_dict(defaults).items() if defaults else ():
-            saved[group] = {**fields, **saved[group]} if isinstance(fields, dict) else saved.get(group, fields)
+            saved[group] = {**fields, **saved.get(group, {})} if isinstance(fields, dict) else saved.get(group, fields)
         config = from_dict(saved)
         for field in (*RANGES, *FROM_DATA, *_IDENTITY):
             _get(config, field)

@@ -131,6 +131,11 @@ class Devices:
         """Those that JAX knows."""
         return cls(jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,)))
 
+    @classmethod
+    def of_this_process(cls) -> "Devices":
+        """Those of this process alone, for what one process does while others wait."""
+        return cls(jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,)))
+
     @property
     def count(self) -> int:
         """How many there are."""

@@ -1,5 +1,7 @@
 """What training changes: parameters, their moving average, the optimiser's moments, the step."""
 
+from typing import NamedTuple
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,21 @@ class TrainState:
     params: PyTree
     ema_params: PyTree
     opt_state: PyTree
+
+
+class Keys(NamedTuple):
+    """The random keys of a run, one a purpose."""
+
+    init: jax.Array
+    train: jax.Array
+    held_out: jax.Array
+    samples: jax.Array
+    likelihood: jax.Array
+
+    @classmethod
+    def of(cls, seed: int, sharding: jax.sharding.Sharding | None = None) -> "Keys":
+        """Those of a seed, placed as a sharding says."""
+        return jax.jit(lambda: cls(*jax.random.split(jax.random.key(seed), 5)), out_shardings=sharding)()
 
 
 def _is_trained(params: PyTree) -> PyTree:

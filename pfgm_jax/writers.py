@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorboardX
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from pfgm_jax.folders import Folder, is_local, write_whole
@@ -82,6 +83,33 @@ def _lines_until(path: Folder, step: int) -> list[str]:
     return kept
 
 
+def write_likelihoods(
+    folder: Folder,
+    bits: Float[np.ndarray, "n draws"],
+    evaluations: Int[np.ndarray, "n draws"],
+    summary: Mapping[str, Any],
+) -> None:
+    """Bits per dimension image by image, as `table.csv` and `table.json`.
+
+    Args:
+      folder: receives the files.
+      bits: of every image in every draw.
+      evaluations: idem.
+      summary: what else table.json holds.
+    """
+    draws = bits.shape[1]
+    spread = bits.std(axis=1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full(len(bits), np.nan)
+    rows = [
+        {"image": i, "bits_per_dim": float(mean), "standard_error": float(error), "evaluations": int(count)}
+        for i, (mean, error, count) in enumerate(zip(bits.mean(axis=1), spread, evaluations.sum(axis=1), strict=True))
+    ]
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    write_whole(folder / "table.csv", ("\n".join(lines) + "\n").encode())
+    # JSON has no NaN.
+    plain = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
+    write_whole(folder / "table.json", (json.dumps({**summary, "rows": plain}, indent=1) + "\n").encode())
+
+
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
     """Grey levels 0 .. levels - 1 as 0 .. 255."""
     return np.round(images * (255.0 / (levels - 1))).astype(np.uint8)
@@ -98,16 +126,19 @@ def save_picture(path: Folder, pixels: UInt8[np.ndarray, "H W C"]) -> None:
         to_picture(pixels).save(file, format="PNG")
 
 
-def image_grid(images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4) -> UInt8[np.ndarray, "H2 W2 C"]:
-    """Images side by side in a nearly square grid on a grey ground.
+def image_grid(
+    images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4, columns: int = 0
+) -> UInt8[np.ndarray, "H2 W2 C"]:
+    """Images side by side in a grid on a grey ground.
 
     Args:
       images: 8-bit pixels.
       shortest: each image is enlarged, pixel by pixel, until its shorter side has at least this length.
       gap: pixels around each image.
+      columns: of the grid; 0 for one that is nearly square.
     """
     n, h, w, c = images.shape
-    columns = math.ceil(math.sqrt(n))
+    columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     zoom = max(1, math.ceil(shortest / min(h, w)))
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)

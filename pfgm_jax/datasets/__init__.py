@@ -3,7 +3,7 @@
 from pfgm_jax.datasets.pipeline import Batch, batch_indices, host_rows, step_batches
 from pfgm_jax.datasets.scaling import Scaling, mean_norm, vector_scaling
 from pfgm_jax.datasets.sources import data_dir, load_dataset
-from pfgm_jax.datasets.split import Dataset, Split
+from pfgm_jax.datasets.split import Dataset, Split, in_order
 
 __all__ = [
     "Batch",
@@ -13,6 +13,7 @@ __all__ = [
     "batch_indices",
     "data_dir",
     "host_rows",
+    "in_order",
     "load_dataset",
     "mean_norm",
     "step_batches",

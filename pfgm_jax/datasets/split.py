@@ -66,3 +66,12 @@ class Dataset(NamedTuple):
 def hold_out(count: int) -> np.ndarray:
     """Which of so many examples are the test split, of data that have none of their own."""
     return np.arange(count) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, count) - 1
+
+
+def in_order(dataset: Dataset) -> Num[np.ndarray, "n H W C"]:
+    """All examples of a data set without a test split of its own, in the order in which they came."""
+    train, test = dataset.train, dataset.test
+    examples = np.empty((len(train) + len(test), *train.shape[1:]), train[:1].dtype)
+    held_out = hold_out(len(examples))
+    examples[~held_out], examples[held_out] = train[:], test[:]
+    return examples

@@ -68,7 +68,8 @@ def _flat(x: Float[Array, "b *shape"]) -> Float[Array, "b N"]:
 
 
 def _norm(x: Float[Array, "b N"]) -> Float[Array, " b"]:
-    return jnp.linalg.norm(x, axis=-1)
+    # The derivative of a root at 0 is not finite; the tiny number is far below any square that counts.
+    return jnp.sqrt(jnp.maximum(jnp.sum(x**2, axis=-1), jnp.finfo(x.dtype).tiny))
 
 
 def _like(values: Float[Array, " b"], x: Float[Array, "b *shape"]) -> Float[Array, "b *ones"]:

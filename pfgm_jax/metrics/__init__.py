@@ -1,5 +1,45 @@
-"""Distances between sets of images."""
+"""Distances between sets of images, and what they are made of.
 
-from pfgm_jax.metrics.frechet import frechet_distance
+extractor = create_extractor("inception", datasets.data_dir())
+reference = reference_statistics("cifar10", dataset.train, extractor, datasets.data_dir())
+evaluate(extract(images, extractor), reference)["fid"]
+"""
 
-__all__ = ["frechet_distance"]
+from pfgm_jax.metrics.evaluate import evaluate
+from pfgm_jax.metrics.features import (
+    KINDS,
+    Extractor,
+    Features,
+    InceptionExtractor,
+    PixelExtractor,
+    create_extractor,
+    extract,
+)
+from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
+from pfgm_jax.metrics.front_ends import FRONT_ENDS
+from pfgm_jax.metrics.kernel import kernel_distance
+from pfgm_jax.metrics.neighbours import precision_recall
+from pfgm_jax.metrics.reference import reference_statistics
+from pfgm_jax.metrics.score import inception_score
+from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+
+__all__ = [
+    "FRONT_ENDS",
+    "KINDS",
+    "Extractor",
+    "Features",
+    "Gaussian",
+    "InceptionExtractor",
+    "PixelExtractor",
+    "Statistics",
+    "create_extractor",
+    "evaluate",
+    "extract",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
+    "load_statistics",
+    "precision_recall",
+    "reference_statistics",
+    "save_statistics",
+]

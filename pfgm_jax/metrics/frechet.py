@@ -1,29 +1,64 @@
-"""The Fréchet distance between Gaussians fitted to two sets of features."""
+"""The Fréchet distance between Gaussians fitted to two sets of features (FID, where these are Inception's).
+
+|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) in float64 (Heusel et al. 2017, equation 6). With Σ_a = AᵀA and Σ_b = BᵀB,
+the trace of (Σ_a Σ_b)^½ is the sum of the singular values of A Bᵀ: this needs no square root of a matrix that is not
+symmetric, and holds for covariances without full rank.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Num
 
+from pfgm_jax.errors import InputError
 
-def frechet_distance(a: Num[np.ndarray, "n d"], b: Num[np.ndarray, "m d"]) -> float:
-    """|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) in float64 (Heusel et al. 2017, equation 6).
 
-    tr (Σ_a Σ_b)^½ is the sum of the singular values of Σ_a^½ Σ_b^½, which needs no square root of a matrix that is not
-    symmetric and holds for covariances without full rank.
+class Gaussian(NamedTuple):
+    """A normal distribution.
+
+    Attributes:
+      mean: μ.
+      factor: A with AᵀA = Σ, of any number of rows.
+    """
+
+    mean: Float[np.ndarray, " d"]
+    factor: Float[np.ndarray, "r d"]
+
+    @classmethod
+    def of_features(cls, features: Num[np.ndarray, "n d"]) -> "Gaussian":
+        """Fitted to features; no covariance is formed, so that rank and width do not matter."""
+        x = features.astype(np.float64)
+        mean = x.mean(axis=0)
+        return cls(mean, np.asarray(np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")))
+
+    @classmethod
+    def of_moments(cls, mean: Float[np.ndarray, " d"], covariance: Float[np.ndarray, "d d"]) -> "Gaussian":
+        """Of a mean and a covariance.
+
+        A covariance without full rank has eigenvalues that are zero but for rounding. Their roots would not be
+        negligible; they are left out.
+        """
+        values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+        kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+        return cls(mean.astype(np.float64), np.sqrt(values[kept])[:, None] * vectors[:, kept].T)
+
+    def distance(self, other: "Gaussian") -> float:
+        """The Fréchet distance."""
+        cross = np.linalg.svd(self.factor @ other.factor.T, compute_uv=False).sum()
+        spread = (self.factor**2).sum() + (other.factor**2).sum()
+        # Between equal distributions, rounding can leave less than nothing.
+        return max(0.0, float(((self.mean - other.mean) ** 2).sum() + spread - 2 * cross))
+
+
+def frechet_distance(a: Num[np.ndarray, "n d"], b: Num[np.ndarray, "m _"]) -> float:
+    """The distance between Gaussians fitted to features.
 
     Args:
       a, b: one row of features an example; at least 2 each.
 
     Raises:
-      ValueError: a set has fewer than 2 rows, or the sets differ in their number of features.
+      InputError: a set has fewer than 2 rows, or the sets differ in their number of features.
     """
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"the sets have shapes {a.shape} and {b.shape}; give at least 2 rows each, of equal length")
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    cov_a, cov_b = (np.atleast_2d(np.cov(s, rowvar=False)) for s in (a, b))
-    cross = np.linalg.svd(_root(cov_a) @ _root(cov_b), compute_uv=False).sum()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
-
-
-def _root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+        raise InputError(f"the sets have shapes {a.shape} and {b.shape}; give at least 2 rows each, of equal length")
+    return Gaussian.of_features(a).distance(Gaussian.of_features(b))

@@ -1,0 +1,203 @@
+"""What an evaluation is made of: rows that survive interruptions, metrics, reports."""
+
+import dataclasses
+import io
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import UInt8
+
+from pfgm_jax import build, datasets, metrics, sharding
+from pfgm_jax.config import to_dict
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.pretrained import Pretrained
+from pfgm_jax.sharding import Devices
+
+log = logging.getLogger("pfgm_jax")
+
+Rows = dict[str, np.ndarray]
+
+
+def rows_in_pieces(
+    folder: Folder, record: dict[str, Any], total: int, size: int, compute: Callable[[int], Rows]
+) -> Rows:
+    """Rows that are computed and saved a piece at a time; those that an interrupted evaluation has saved are read.
+
+    All processes call it; process 0 writes.
+
+    Args:
+      folder: receives a file a piece, and what made them; pieces that were made otherwise are removed.
+      record: of what makes them.
+      total: number of rows.
+      size: rows of a piece.
+      compute: number of a piece's first row -> arrays of `size` rows, of which those beyond `total` do not count.
+
+    Returns:
+      Arrays of `total` rows, and the seconds [pieces] that each took.
+    """
+    record = json.loads(json.dumps({**record, "rows": size}))
+    starts = range(0, total, size)
+    done = sharding.first_text(str(_count_pieces(folder, record, starts)) if sharding.is_first() else "")
+    pieces = []
+    for i, first in enumerate(starts):
+        if i < int(done):
+            pieces.append(_read_piece(folder, first))
+            continue
+        start = time.perf_counter()
+        piece = compute(first)
+        piece["seconds"] = np.array(time.perf_counter() - start)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **piece)
+        sharding.first_does(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
+        pieces.append(piece)
+    rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0] if name != "seconds"}
+    return {**rows, "seconds": np.array([p["seconds"] for p in pieces])}
+
+
+def _piece(folder: Folder, first: int) -> Folder:
+    return folder / f"{first:08}.npz"
+
+
+def _read_piece(folder: Folder, first: int) -> Rows:
+    with _piece(folder, first).open("rb") as file:
+        content = np.load(file, allow_pickle=False)
+        return {name: content[name] for name in content.files}
+
+
+def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
+    """How many pieces, from the first on, are there and whole."""
+    made = folder / "record.json"
+    try:
+        same = made.exists() and json.loads(made.read_text()) == record
+    except ValueError:
+        same = False
+    if not same:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.npz"):
+            path.unlink()
+        write_whole(made, json.dumps(record).encode())
+    for i, first in enumerate(starts):
+        try:
+            _read_piece(folder, first)
+        except Exception as error:  # a damaged file can fail in any way
+            if _piece(folder, first).exists():
+                log.warning("%s cannot be read (%s) and is made anew", _piece(folder, first), error)
+            return i
+    return len(starts)
+
+
+def draw_samples(model: Pretrained, folder: Folder, n: int) -> Rows:
+    """Samples in stored form as `samples`, and `evaluations` of the network, of the run's seed.
+
+    Raises:
+      SolveError: the ODE could not be solved.
+    """
+    options = to_dict(model.config)["sampling"]
+    # These do not change a sample.
+    record = {name: value for name, value in options.items() if name not in ("num_samples", "checkpoint")}
+    size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
+
+    def compute(first):
+        (batch,) = model.draw(size, model.config.seed, first)
+        x, evaluations, _ = batch.check(first)
+        return {"samples": np.asarray(model.scaling.decode(x)), "evaluations": np.asarray(evaluations)}
+
+    return rows_in_pieces(folder, {**record, "seed": model.config.seed, "step": model.step}, n, size, compute)
+
+
+def compare(
+    images: UInt8[np.ndarray, "n H W C"], config: ml_collections.ConfigDict, dataset: datasets.Dataset
+) -> dict[str, float]:
+    """FID and its kin of images beside the training data, by process 0 on its own devices.
+
+    Raises:
+      InputError: see `metrics.evaluate`, `metrics.create_extractor` and `metrics.load_statistics`.
+    """
+    options, directory = config.eval, datasets.data_dir(config.data.dir)
+    local = Devices.of_this_process()
+    size = local.round_up(options.batch_size)
+    weights = Path(options.weights).expanduser() if options.weights else None
+    extractor = metrics.create_extractor(
+        options.features, directory, options.front_end, weights, config.data.levels, size
+    )
+    if isinstance(extractor, metrics.InceptionExtractor):
+        params, place = jax.device_put(extractor.params, local.whole), lambda batch: jax.device_put(batch, local.rows)
+        extractor = dataclasses.replace(extractor, params=params, place=place)
+    if options.statistics:
+        expected = {name: value for name, value in extractor.record.items() if name != "levels"}
+        reference = metrics.load_statistics(Path(options.statistics).expanduser(), expected)
+    else:
+        reference = metrics.reference_statistics(config.data.dataset, dataset.train, extractor, directory)
+    return metrics.evaluate(metrics.extract(images, extractor), reference)
+
+
+def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
+    """The images that `eval.bpd_dataset` names, in stored form.
+
+    Raises:
+      InputError: there are none, or not such as the model takes.
+    """
+    name, count = config.eval.bpd_dataset, config.eval.num_images or None
+    if name in ("test", "train"):
+        split = getattr(build.load_dataset(config), name)
+        return split if count is None else split[:count]
+    if name.partition(":")[0] not in ("folder", "arrays"):
+        raise InputError(f"eval.bpd_dataset is {name!r}; choose test, train, folder:PATH or arrays:PATH")
+    of_model = config.copy_and_resolve_references()
+    of_model.data.dataset = name
+    return datasets.in_order(build.load_dataset(of_model))[:count]
+
+
+def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]) -> Rows:
+    """`bits` per dimension of images [n, draws], and `evaluations`; a row of NaN where the ODE could not be solved.
+
+    Args:
+      model: whose they are.
+      images: in stored form.
+      folder: receives them, a piece at a time.
+      record: of what the images are.
+    """
+    options = model.config.eval
+    solver = {
+        name: to_dict(model.config)["sampling"][name] for name in ("ode_solver", "rtol", "atol", "N", "z_min", "z_max")
+    }
+    made = {**record, **solver, "divergence": options.divergence, "draws": options.num_probes, "step": model.step}
+    made["seed"] = model.config.seed
+    size = Devices.all().round_up(min(options.batch_size, len(images)))
+
+    def compute(first):
+        index = np.minimum(np.arange(first, first + size, dtype=np.int32), len(images) - 1)
+        ((_, found),) = model.bits(model.check(images[index]), index, model.config.seed, options.num_probes)
+        bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)
+        return {"bits": bits, "evaluations": np.asarray(found.evaluations)}
+
+    return rows_in_pieces(folder, made, len(images), size, compute)
+
+
+def summary_of_bits(rows: Rows) -> dict[str, float]:
+    """Mean bits per dimension of images, and the standard error of that mean over images."""
+    of_image = rows["bits"].mean(axis=1)
+    solved = of_image[np.isfinite(of_image)]
+    if len(solved) < len(of_image):
+        log.warning("The ODE could not be solved for %d of %d images", len(of_image) - len(solved), len(of_image))
+    if not len(solved):
+        raise InputError("the ODE could be solved for no image; loosen sampling.rtol and sampling.atol, or train on")
+    error = solved.std(ddof=1) / np.sqrt(len(solved)) if len(solved) > 1 else float("nan")
+    return {"bits_per_dim": float(solved.mean()), "bits_per_dim_standard_error": float(error)}
+
+
+def table(reports: list[dict[str, Any]]) -> str:
+    """Reports side by side, one line a number."""
+    names = list(dict.fromkeys(name for report in reports for name in report))
+    shown = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "\n".join(
+        name.ljust(30) + "".join(shown(report.get(name, "")).rjust(14) for report in reports) for name in names
+    )

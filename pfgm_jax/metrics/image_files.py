@@ -1,0 +1,121 @@
+"""Images of anybody's: a folder of pictures, or an array in a .npz or .npy file."""
+
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
+from pfgm_jax.datasets.store import THREADS
+from pfgm_jax.errors import InputError
+
+# Where the array of a .npz file is looked for.
+ARRAYS = ("samples", "images", "arr_0")
+
+
+class PictureFolder:
+    """The pictures in a folder and the folders below it, by the order of their paths; read when they are sliced.
+
+    Attributes:
+      shape: number, H, W, C; one channel if all pictures are grey, else three, with opacity laid over white.
+    """
+
+    def __init__(self, root: Path):
+        """Reads the header of each picture.
+
+        Raises:
+          InputError: there are no pictures, one cannot be read, or they differ in size.
+        """
+        known = Image.registered_extensions()
+        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in known and p.is_file())
+        self._paths = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+        if not self._paths:
+            raise InputError(f"{root} holds no images (files such as .png and .jpg); name another folder")
+        with ThreadPoolExecutor(THREADS) as pool:
+            shapes = list(pool.map(self._own_shape, self._paths))
+        height, width, _ = shapes[0]
+        for path, shape in zip(self._paths, shapes, strict=True):
+            if shape[:2] != (height, width):
+                raise InputError(
+                    f"{path} has {shape[0]} x {shape[1]} pixels, and {self._paths[0]} {height} x {width}; bring all "
+                    "images to one size"
+                )
+        self._geometry = Geometry(height, width, 1 if all(shape[2] == 1 for shape in shapes) else 3)
+        self.shape = (len(self._paths), *self._geometry.shape)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, key: slice) -> UInt8[np.ndarray, "k H W C"]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            images = list(pool.map(self._read, self._paths[key]))
+        return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def _own_shape(self, path: Path) -> tuple[int, int, int]:
+        try:
+            return own_shape(path)
+        except BrokenImageError as error:
+            raise _broken(path, error) from None
+
+    def _read(self, path: Path) -> UInt8[np.ndarray, "H W C"]:
+        try:
+            return read_image(path, self._geometry)
+        except BrokenImageError as error:
+            raise _broken(path, error) from None
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays in a .npz file.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as .npz ({error}); save it anew") from None
+
+
+def read_array(path: Path) -> UInt8[np.ndarray, "n H W C"]:
+    """Images from a .npy file, or the array `samples`, `images` or `arr_0` of a .npz file.
+
+    Raises:
+      InputError: the file cannot be read, or holds no such images.
+    """
+    content = _load(path)
+    if isinstance(content, dict):
+        name = next((name for name in ARRAYS if name in content), None)
+        if name is None:
+            raise InputError(f"{path} holds the arrays {', '.join(content) or 'none'}; name one {' or '.join(ARRAYS)}")
+        content = content[name]
+    finite = np.atleast_1d(np.isfinite(content) if content.dtype.kind == "f" else True)
+    if not finite.all():
+        bad = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
+        raise InputError(
+            f"{path} holds {len(bad)} images with NaN or infinity, first number {bad[0]}; give uint8 [n, H, W, C]"
+        )
+    if content.ndim == 3:
+        content = content[..., None]
+    if content.dtype != np.uint8 or content.ndim != 4 or content.shape[-1] not in (1, 3):
+        raise InputError(
+            f"{path} holds {content.dtype} of shape {content.shape}; give uint8 [n, H, W, C] with 1 or 3 channels"
+        )
+    return content
+
+
+def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as .npy or .npz ({error}); save it anew") from None
+
+
+def _broken(path: Path, error: BrokenImageError) -> InputError:
+    return InputError(f"{path} cannot be read ({error}); save it anew or take it away")

@@ -1,0 +1,61 @@
+"""Reference statistics of a data set, made once and kept."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pfgm_jax.datasets import Split, prepared
+from pfgm_jax.metrics.features import Extractor, feature_chunks
+from pfgm_jax.metrics.statistics import KEPT, Statistics, cached_statistics, collect_statistics
+
+# Images that the record has a hash of, spread evenly over the split.
+HASHED = 256
+
+
+def reference_statistics(
+    name: str, split: Split, extractor: Extractor, directory: Path, split_name: str = "train", keep: int = KEPT
+) -> Statistics:
+    """Statistics of a split of a data set, from `directory`/statistics, where they are put the first time.
+
+    Args:
+      name: of the data set, as in `data.dataset`.
+      split: its images, cropped and resized as they are trained on.
+      extractor: of features.
+      directory: of data sets.
+      split_name: 'train' or 'test'.
+      keep: how many features are kept.
+
+    Raises:
+      InputError: what is kept there was made otherwise, or is damaged; or the images are not what the extractor takes.
+    """
+    record = {**data_record(name, split, split_name), **extractor.record, "kept": min(keep, len(split))}
+    features = (chunk.features for chunk in feature_chunks(split, extractor, f"{name}, {split_name}"))
+    path = statistics_path(record, directory)
+    return cached_statistics(path, record, lambda: collect_statistics(features, keep))
+
+
+def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
+    """What tells the images of a split from others."""
+    shown = np.unique(np.linspace(0, len(split) - 1, min(HASHED, len(split))).astype(np.int64))
+    digest = hashlib.sha256(np.ascontiguousarray(split[shown]).tobytes()).hexdigest()
+    return {
+        "data_set": name,
+        "split": split_name,
+        "crop": prepared._OWN[name].crop if name in prepared.NAMES else None,
+        "size": list(split.shape[1:]),
+        "count": len(split),
+        "hash": digest,
+    }
+
+
+def statistics_path(record: dict[str, Any], directory: Path) -> Path:
+    """The file for a record: what people choose is in its name, what data and weights are is not."""
+    name = re.sub(r"[^\w.-]+", "_", record["data_set"])
+    if name != record["data_set"]:  # two paths can become one name
+        name = f"{name[-40:]}-{hashlib.sha256(record['data_set'].encode()).hexdigest()[:8]}"
+    size = "x".join(map(str, record["size"]))
+    kind = "-".join(str(record[field]) for field in ("features", "front_end") if field in record)
+    return directory / "statistics" / f"{name}-{record['split']}-{size}-{kind}.npz"

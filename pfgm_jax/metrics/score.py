@@ -1,0 +1,32 @@
+"""The Inception score."""
+
+import numpy as np
+from jaxtyping import Num
+from scipy.special import log_softmax, logsumexp
+
+from pfgm_jax.errors import InputError
+
+
+def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int = 2020) -> tuple[float, float]:
+    """exp E_x KL(p(y|x) | p(y)) in float64 (Salimans et al. 2016, section 4), over parts of a set.
+
+    Args:
+      logits: of the classes, one row an example; `unbiased_logits` for numbers that others' programs would give.
+      splits: how many parts the examples are divided into, in order once they are shuffled as torch-fidelity does.
+      seed: of the shuffle.
+
+    Returns:
+      Mean and standard deviation over parts.
+
+    Raises:
+      InputError: there are fewer examples than parts.
+    """
+    count = len(logits)
+    if not 1 <= splits <= count:
+        raise InputError(f"the Inception score of {count} examples cannot be taken over {splits} splits; give fewer")
+    log_p = log_softmax(logits[np.random.RandomState(seed).permutation(count)].astype(np.float64), axis=1)
+    scores = []
+    for part in (log_p[i * count // splits : (i + 1) * count // splits] for i in range(splits)):
+        log_mean = logsumexp(part, axis=0) - np.log(len(part))
+        scores.append(np.exp((np.exp(part) * (part - log_mean)).sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))

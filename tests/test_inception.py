@@ -1,0 +1,348 @@
+"""The Inception network on random weights, beside what pytorch-fid and torch-fidelity made of them.
+
+fid_32.npz and inception_sizes.npz hold their answers; tensors that are not there come from a generator seeded with
+their names.
+"""
+
+import dataclasses
+import hashlib
+import http.server
+import sys
+import threading
+import zlib
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from pfgm_jax.errors import InputError
+from pfgm_jax.metrics import (
+    InceptionExtractor,
+    __main__,
+    create_extractor,
+    frechet_distance,
+    front_ends,
+    inception_score,
+    precision_recall,
+    weights,
+)
+from pfgm_jax.metrics.legacy_torch_file import read_any_torch_file
+from tests import torch_format
+
+FIXTURES = Path("tests/fixtures/metrics")
+THEIRS = {"tensorflow": "torch_fidelity", "pytorch-fid": "pytorch_fid"}
+
+
+def random_tensor(name, shape):
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    if name.endswith("conv.weight"):
+        tensor = random.randn(*shape) * np.sqrt(2 / np.prod(shape[1:]))
+    elif name.endswith("bn.weight"):
+        tensor = 0.5 + random.rand(*shape)
+    else:
+        tensor = 0.1 * random.randn(*shape)
+    return tensor.astype(np.float32)
+
+
+def named_convolutions(tree, prefix=""):
+    for name, part in tree.items():
+        if "kernel" in part:
+            yield prefix + name, part["kernel"].shape
+        else:
+            yield from named_convolutions(part, f"{prefix}{name}.")
+
+
+@pytest.fixture(scope="module")
+def record():
+    return dict(np.load(FIXTURES / "fid_32.npz"))
+
+
+@pytest.fixture(scope="module")
+def tensors(record):
+    shapes = weights.parameter_shapes()
+    del shapes["fc_bias"], shapes["fc"]
+    found = {name.removeprefix("bn/"): array for name, array in record.items() if name.startswith("bn/")}
+    for name, (height, width, inputs, outputs) in named_convolutions(shapes):
+        found[f"{name}.conv.weight"] = random_tensor(f"{name}.conv.weight", (outputs, inputs, height, width))
+        for part in ("weight", "bias"):
+            found[f"{name}.bn.{part}"] = random_tensor(f"{name}.bn.{part}", (outputs,))
+    for name, shape in (("fc.weight", (1008, 2048)), ("fc.bias", (1008,))):
+        found[name] = random_tensor(name, shape)
+    return found
+
+
+@pytest.fixture(scope="module")
+def weights_file(tensors, tmp_path_factory):
+    return torch_format.write(tmp_path_factory.mktemp("weights") / "random.pth", tensors)
+
+
+@pytest.fixture(scope="module")
+def extractors(weights_file):
+    """One of each front end, with the same weights and so the same compiled network."""
+    params, digest = weights.load_weights(weights_file)
+    return {name: InceptionExtractor(params, digest, name, batch_size=2) for name in front_ends.FRONT_ENDS}
+
+
+def error_of(result, expected):
+    """Largest relative error of a row, in the Euclidean norm."""
+    return (np.linalg.norm(result - expected, axis=1) / np.linalg.norm(expected, axis=1)).max()
+
+
+@pytest.mark.parametrize("front_end", THEIRS)
+def test_features_and_logits_are_theirs(record, extractors, front_end):
+    theirs, extractor = f"{THEIRS[front_end]}/32", extractors[front_end]
+    features, unbiased = extractor(record["img32"].transpose(0, 2, 3, 1))
+    assert features.shape == (8, 2048) and features.dtype == np.float32
+    assert error_of(features, record[f"{theirs}/2048"]) < 1e-4
+    logits = "logits" if front_end == "tensorflow" else "logits_via_fc"
+    assert error_of(unbiased + np.asarray(extractor.params["fc_bias"]), record[f"{theirs}/{logits}"]) < 1e-4
+    if front_end == "tensorflow":
+        assert error_of(unbiased, record[f"{theirs}/logits_unbiased"]) < 1e-4
+
+
+@pytest.mark.parametrize("front_end", THEIRS)
+def test_features_of_other_sizes_are_theirs(extractors, front_end):
+    theirs = np.load(FIXTURES / "inception_sizes.npz")
+    for size in (64, 256, 400):
+        images = np.random.RandomState(size).randint(0, 256, (2, size, size, 3), dtype=np.uint8)
+        features, unbiased = extractors[front_end](images)
+        assert error_of(features, theirs[f"{front_end}/{size}/features"]) < 1e-4
+        if front_end == "tensorflow":
+            assert error_of(unbiased, theirs[f"tensorflow/{size}/unbiased_logits"]) < 1e-4
+
+
+def interpolated(image, positions):
+    """Bilinear interpolation in float64 at given rows and columns, by scipy."""
+    at = np.meshgrid(*positions, indexing="ij")
+    channels = (ndimage.map_coordinates(c.astype(np.float64), at, order=1, mode="nearest") for c in image.T)
+    return np.stack([channel.T for channel in channels], axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (64, 48, 3), (256, 256, 3), (299, 299, 3), (400, 320, 3)])
+def test_front_ends_interpolate_as_they_say(shape):
+    images = np.random.default_rng(0).integers(0, 256, (1, *shape), dtype=np.uint8)
+    height, width, _ = shape
+    pixel = np.arange(299)
+    rounding = 4 * max(height, width) * 2**-23  # of positions in float32, in a range of 2
+    corners = interpolated(images[0], (pixel * width / 299, pixel * height / 299))
+    expected = np.broadcast_to((corners - 128) / 128, (299, 299, 3))
+    np.testing.assert_allclose(front_ends.preprocess(images, "tensorflow")[0], expected, atol=rounding)
+    middles = interpolated(images[0], tuple((pixel + 0.5) * n / 299 - 0.5 for n in (width, height)))
+    expected = np.broadcast_to(2 * middles / 255 - 1, (299, 299, 3))
+    np.testing.assert_allclose(front_ends.preprocess(images, "pytorch-fid")[0], expected, atol=rounding)
+
+
+def test_enlarging_by_half_pixels_is_pillows():
+    # Its filter is the same where images become larger.
+    image = np.random.default_rng(0).integers(0, 256, (1, 40, 64, 1), dtype=np.uint8)
+    resized = Image.fromarray(image[0, :, :, 0].astype(np.float32)).resize((299, 299), Image.Resampling.BILINEAR)
+    result = front_ends.preprocess(image, "pytorch-fid")[0, :, :, 1]
+    np.testing.assert_allclose(result, np.asarray(resized) / 127.5 - 1, atol=5e-5)
+
+
+@pytest.mark.parametrize("front_end", THEIRS)
+def test_what_the_network_sees_is_theirs(record, front_end):
+    seen = np.asarray(front_ends.preprocess(record["img32"].transpose(0, 2, 3, 1), front_end)).transpose(0, 3, 1, 2)
+    theirs = record[f"{THEIRS[front_end]}/32/preprocessed[:,:,::23,::23]"]
+    np.testing.assert_allclose(seen[:, :, ::23, ::23], theirs, atol=1e-6)
+
+
+def test_batches_levels_and_grey_do_not_matter(extractors):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 17, (3, 8, 8, 1), dtype=np.uint8)
+    in_rgb = np.repeat(np.round(grey * (255 / 16)).astype(np.uint8), 3, axis=-1)
+    placed = []
+
+    def place(batch):
+        placed.append(batch.shape)
+        return jnp.asarray(batch)
+
+    extractor = extractors["tensorflow"]
+    one = dataclasses.replace(extractor, levels=17, place=place)(grey)
+    assert placed == [(2, 8, 8, 1)] * 2  # the last batch is padded
+    last = extractor(in_rgb[2:])
+    np.testing.assert_allclose(one.features[2:], last.features, rtol=1e-4, atol=1e-5)
+    assert error_of(one.features[:2], extractor(in_rgb[:2]).features) < 1e-6
+
+
+def test_images_that_it_does_not_take_are_refused(extractors):
+    extractor = extractors["tensorflow"]
+    with pytest.raises(InputError, match="the images have 4 channels, and Inception takes 1 .grey. or 3 .RGB.; conv"):
+        extractor(np.zeros((2, 8, 8, 4), np.uint8))
+    with pytest.raises(
+        InputError, match=r"the images are float32 of shape \(2, 8, 8, 3\), with NaN or inf.*give uint8"
+    ):
+        extractor(np.full((2, 8, 8, 3), np.nan, np.float32))
+    with pytest.raises(InputError, match=r"the images are uint8 of shape \(8, 8, 3\); give uint8 \[n, H, W, C\]"):
+        extractor(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match="an image has a pixel of 40, and 17 grey levels end at 16; set the number of"):
+        dataclasses.replace(extractor, levels=17)(np.full((2, 8, 8, 1), 40, np.uint8))
+
+
+def test_extractors_by_name(weights_file, tmp_path):
+    extractor = create_extractor("inception", tmp_path, "pytorch-fid", weights_file)
+    digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
+    expected = {"features": "inception", "front_end": "pytorch-fid", "weights": digest, "levels": 256}
+    assert extractor.record == expected
+    with pytest.raises(InputError, match="features are 'vgg'; choose one of inception, pixels"):
+        create_extractor("vgg", tmp_path)
+    with pytest.raises(InputError, match="the front end is 'jax'; choose one of tensorflow, pytorch-fid"):
+        create_extractor("inception", tmp_path, "jax")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.pop("Mixed_6c.branch7x7_2.conv.weight"),
+            "of another network: Mixed_6c.branch7x7_2.conv.weight is m",
+        ),
+        (lambda t: t.update({"fc.bias": np.zeros(1000)}), r"fc.bias has shape \(1000,\) and not \(1008,\); give those"),
+        (
+            lambda t: t.update({"fc.weight": np.full((1008, 2048), np.nan)}),
+            "damaged: fc.weight is not finite; get them anew",
+        ),
+        (
+            lambda t: t.update({"Mixed_7c.branch1x1.bn.running_var": -np.ones(320)}),
+            "branch1x1.bn.running_var is negati",
+        ),
+        (lambda t: t.update({"Mixed_7c.branch1x1.bn.bias": "text"}), "Mixed_7c.branch1x1.bn.bias is missing"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tensors, change, message):
+    changed = dict(tensors)
+    change(changed)
+    with pytest.raises(InputError, match=f"the Inception weights here.pth are .*{message}"):
+        weights.convert_weights(changed, Path("here.pth"))
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    with pytest.raises(
+        InputError, match="the Inception weights .*none.pth do not exist; give the path of a file such as"
+    ):
+        weights.load_weights(tmp_path / "none.pth")
+    named = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
+    named.write_bytes(b"half of it")
+    begins = hashlib.sha256(b"half of it").hexdigest()[:8]
+    message = f"damaged: their SHA-256 begins with {begins} and not.*with 6726825d; get them anew from https"
+    with pytest.raises(InputError, match=message):
+        weights.load_weights(named)
+    with pytest.raises(InputError, match="other.pth cannot be read"):
+        weights.load_weights(named.rename(tmp_path / "other.pth"))
+    with pytest.raises(InputError, match="of another network: fc.weight is missing"):
+        weights.load_weights(torch_format.write(tmp_path / "list.pth", [1, 2]))
+
+
+@pytest.fixture
+def server():
+    """Serves `server.content` under every path; counts how often."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked += 1
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.server.content)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("localhost", 0), Handler)
+    server.asked, server.content = 0, b"weights"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_weights_are_downloaded_once_and_checked(tmp_path, monkeypatch, server):
+    digest = hashlib.sha256(server.content).hexdigest()
+    published = dataclasses.replace(
+        weights.PUBLISHED,
+        url=f"http://localhost:{server.server_port}/weights.pth",
+        size=len(server.content),
+        sha256=digest,
+    )
+    monkeypatch.setattr(weights, "PUBLISHED", published)
+    path = weights.obtain_weights(tmp_path)
+    assert path.read_bytes() == server.content and weights.obtain_weights(tmp_path) == path
+    assert server.asked == 1
+
+    path.unlink()
+    server.content = b"changed"
+    with pytest.raises(InputError, match=f"what {published.url} gave is not {published.name}, by its checksum; or get"):
+        weights.obtain_weights(tmp_path)
+    assert not path.exists()
+    monkeypatch.setattr(weights, "PUBLISHED", dataclasses.replace(published, url="http://localhost:9/weights.pth"))
+    where = f"put it at {tmp_path}/downloads/manual/{published.name}"
+    with pytest.raises(InputError, match=f"{published.name} cannot be downloaded from http://localhost:9.*{where}"):
+        weights.obtain_weights(tmp_path)
+    manual = tmp_path / "downloads" / "manual" / published.name
+    manual.parent.mkdir()
+    manual.write_bytes(b"weights")
+    assert weights.obtain_weights(tmp_path) == manual
+
+
+def test_the_published_file_is_named_by_its_hash():
+    published = weights.PUBLISHED
+    assert published.url.endswith(f"/{published.name}") and f"-{published.sha256[:8]}.pth" in published.name
+
+
+def test_the_older_format_of_torch_is_read():
+    content = read_any_torch_file(FIXTURES / "legacy.pth")  # torch.save wrote it
+    base = np.arange(12, dtype=np.float32).reshape(3, 4)
+    expected = {
+        "weight": base,
+        "transposed": base.T,
+        "part": base[1:, 1:3],
+        "count": np.array(7),
+        "half": np.array([0.5, -2], np.float16),
+        "parameter": np.array([1.5, 2.5]),
+    }
+    assert content.keys() == {"model", "step", "name"} and (content["step"], content["name"]) == (3, "x")
+    assert content["model"].keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(content["model"][name], array, strict=True)
+
+
+def test_damaged_and_hostile_files_of_the_older_format_are_refused(tmp_path):
+    whole = (FIXTURES / "legacy.pth").read_bytes()
+    path = tmp_path / "file.pth"
+    for length in range(1, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="file.pth cannot be read"):
+            read_any_torch_file(path)
+    for old, new, message in (
+        (
+            b"ctorch._utils\n_rebuild_tensor_v2\n",
+            b"cos\nsystem\n",
+            "is refused: it asks for os.system.*nothing in it was",
+        ),
+        (b"little_endian", b"mittle_endian", "cannot be read .'little_endian'.; it should be a file that torch.save"),
+        (b"\xe9\x03.", b"\xe8\x03.", "it is a pickle, but not one that torch.save wrote"),
+    ):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(InputError, match=message):
+            read_any_torch_file(path)
+    with pytest.raises(InputError, match="none.pth does not exist"):
+        read_any_torch_file(tmp_path / "none.pth")
+
+
+def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights_file, extractors):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 256, (2, 4, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", samples=a)
+    np.savez(tmp_path / "b.npz", samples=b)
+    arguments = ["", f"--samples={tmp_path / 'a.npz'}", f"--reference={tmp_path / 'b.npz'}", "--batch_size=2"]
+    monkeypatch.setattr(sys, "argv", [*arguments, f"--weights={weights_file}", "--front_end=pytorch-fid"])
+    result = __main__.run(__main__._arguments())
+    (of_a, logits), (of_b, _) = (extractors["pytorch-fid"](images) for images in (a, b))
+    assert result["fid"] == pytest.approx(frechet_distance(of_a, of_b), rel=1e-4)
+    assert result["inception_score"] == pytest.approx(inception_score(logits, 4)[0], rel=1e-4)
+    assert (result["precision"], result["recall"]) == precision_recall(of_a, of_b)
