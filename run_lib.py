@@ -303,7 +303,7 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     name = f"{model.step}-{zlib.crc32(repr(sorted(record.items())).encode()):08x}"
     folder = workdir / "likelihood" / name
     rows = evaluation.likelihoods(model, images, folder / "pieces", record)
-    summary = {"step": model.step, "images": len(images), **record, **evaluation.summary_of_bits(rows)}
+    summary = {"step": model.step, "count": len(images), **record, **evaluation.summary_of_bits(rows)}
     sharding.first_does(lambda: writers.write_likelihoods(folder, rows["bits"], rows["evaluations"], summary))
     log.info(
         "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",

@@ -46,6 +46,13 @@ def set_up_logging() -> None:
     log.propagate = False
 
 
+def keep_compilations() -> None:
+    """Keeps what XLA compiles in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR says where."""
+    if not jax.config.values["jax_compilation_cache_dir"]:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(cache / "pfgm_jax" / "jax"))
+
+
 def report_from_first_process_only() -> None:
     """Has the other processes of a run tell of warnings only."""
     if not sharding.is_first():
@@ -54,6 +61,7 @@ def report_from_first_process_only() -> None:
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     set_up_logging()
+    keep_compilations()
     try:
         main(argv[1:])
     except PfgmError as error:

@@ -30,6 +30,7 @@ def add(report: dict[str, Any], model: Pretrained, dataset: datasets.Dataset, fo
       SolveError: the ODE could not be solved.
     """
     options = model.config.eval
+    sharding.first_does(lambda: folder.mkdir(parents=True, exist_ok=True))
     makers = {
         "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(model, dataset, folder)),
         "norm_curve": (options.enable_norm_curve, lambda: norm_curve(model, folder)),

@@ -18,7 +18,8 @@ def is_local(folder: Folder) -> bool:
 
 
 def write_whole(path: Folder, content: bytes) -> None:
-    """Writes a file so that it is never seen half written."""
+    """Writes a file so that it is never seen half written; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not is_local(path):
         path.write_bytes(content)  # an object appears when it is whole
         return

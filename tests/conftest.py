@@ -17,3 +17,6 @@ def compilation_cache(tmp_path_factory):
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     jax.config.update("jax_compilation_cache_dir", str(shared / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # For processes that tests start.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(shared / "jax")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

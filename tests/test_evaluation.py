@@ -156,7 +156,7 @@ def test_likelihoods_of_a_file_of_images(workdir, tmp_path):
         assert float(row["bits_per_dim"]) == pytest.approx(float(expected["bits_per_dim"]), rel=1e-5)
         assert float(row["standard_error"]) > 0
     content = json.loads((folder / "table.json").read_text())
-    assert content["images"] == 3 and len(content["rows"]) == 3
+    assert content["count"] == 3 and len(content["rows"]) == 3
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,9 @@ BOUND = 1e-6
 
 
 def environment(devices, **more):
-    cache = jax.config.jax_compilation_cache_dir
-    compile_cache = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     # Not optimised, it compiles in half the time.
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    return {**os.environ, **compile_cache, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **more}
+    return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **more}
 
 
 def start_processes(*command, count=2, devices=2):
