@@ -176,7 +176,7 @@ def test_refuses_a_bad_config(workdir, overrides, message):
 
 def test_refuses_images_that_are_not_the_models(workdir, tmp_path):
     for array, message in (
-        (np.zeros((3, 5, 8, 1), np.uint8), r"the images have shape \(8, 5, 8, 1\); the model takes \[n, 8, 8, 1\]"),
+        (np.zeros((3, 5, 8, 1), np.uint8), r"the images have shape \(3, 5, 8, 1\); the model takes \[n, 8, 8, 1\]"),
         (np.full((3, 8, 8, 1), 40, np.uint8), "an image has grey level 40; the model knows 0 to 16"),
     ):
         np.save(tmp_path / "bad.npy", array)
