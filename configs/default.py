@@ -50,7 +50,8 @@ def get_config() -> ml_collections.ConfigDict:
     training.restrict_M = True  # smaller exponents for points nearest to the data plane
 
     sampling = config.sampling = ml_collections.ConfigDict()
-    sampling.ode_solver = "rk45"  # rk45, tsit5 (adaptive), euler, improved_euler (N steps)
+    # rk45, tsit5 (adaptive), euler, improved_euler (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
+    sampling.ode_solver = "rk45"
     sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
     sampling.atol = 1e-4  # absolute tolerance of the adaptive solvers, in network units; > 0
     sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1

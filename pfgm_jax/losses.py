@@ -185,7 +185,8 @@ def gradients(
     key_pair, key_dropout = jax.random.split(key)
     pair = training_pair(key_pair, batch, charges, method=method, devices=devices, **pair_arguments)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_dropout, jnp.arange(len(pair.x)))
-    loss_and_gradient = jax.value_and_grad(functools.partial(sum_of_losses, method=method, model=model))
+    share_of_mean = lambda *part: sum_of_losses(*part, method=method, model=model) / len(pair.x)
+    loss_and_gradient = jax.value_and_grad(share_of_mean)
 
     def of_own_examples(params, pair, keys, flag):
         if accumulate == 1:
@@ -199,9 +200,7 @@ def gradients(
         return sharding.sum_over_devices((*total, jnp.sum(flag)))
 
     shared = devices.on_each(of_own_examples, (WHOLE, ROWS, ROWS, ROWS), WHOLE)
-    loss, grads, flags = shared(params, pair, keys, flag)
-    mean = lambda total: total / len(pair.x)
-    return mean(loss), jax.tree.map(mean, grads), flags
+    return shared(params, pair, keys, flag)
 
 
 def train_step(

@@ -1,13 +1,15 @@
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 
+from pfgm_jax import ode
 from pfgm_jax.errors import SolveError
-from pfgm_jax.ode import SOLVERS, Solver, solve, trajectory
+from pfgm_jax.ode import FIXED, SOLVERS, Solver, solve, step_times, trajectory
 
 # dx/dt = -x + sin 3t has the solution below; t runs backwards, as when sampling.
 T0, T1 = 2.0, -1.0
@@ -24,6 +26,8 @@ def _exact(x0, t):
 
 X0 = np.array([[0.5], [-2.0]], np.float32)
 
+_jitted = jax.jit(solve, static_argnums=(0, 2, 3, 4))
+
 
 def _end(solver):
     return jax.jit(lambda x: solve(_velocity, x, T0, T1, solver))(X0)
@@ -35,6 +39,186 @@ def test_fixed_step_solvers_converge_in_their_order(name, order):
     errors = [np.abs(np.asarray(_end(Solver(name, steps=int(n))).x) - _exact(X0, T1)).max() for n in steps]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(slope + order) < 0.15
+
+
+# Data of the distribution N(0, 0.5²), seen in Gaussian noise of the level z: D = x 0.5² / (0.5² + z²).
+TOP, BOTTOM = math.log(50.0), math.log(0.01)
+
+
+def _gaussian_velocity(x, t):
+    return x - x * 0.25 / (0.25 + jnp.exp(2 * t))
+
+
+def _gaussian_exact(x, t0, t1):
+    return x * math.sqrt((0.25 + math.exp(2 * t1)) / (0.25 + math.exp(2 * t0)))
+
+
+@pytest.mark.parametrize(("name", "order"), [("euler", 1), ("improved_euler", 2), ("dpmpp_2m", 2), ("dpmpp_3m", 3)])
+@pytest.mark.parametrize("schedule", ["log", "rho"])
+@pytest.mark.parametrize(("t0", "t1"), [(TOP, BOTTOM), (BOTTOM, TOP)], ids=["to the data", "to the prior"])
+def test_denoising_is_solved_in_the_order_of_the_solver(name, order, schedule, t0, t1):
+    x = jnp.full((1, 1), 2 * math.exp(t0))
+    exact = _gaussian_exact(x, t0, t1)
+    steps = np.array([24, 48, 96])
+    solve_in = lambda n: _jitted(_gaussian_velocity, x, t0, t1, Solver(name, steps=n, schedule=schedule)).x
+    errors = [abs(float((solve_in(int(n)) / exact - 1)[0, 0])) for n in steps]
+    slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
+    # Steps even in log z see this problem alike from both ends, by which the leading errors of odd orders cancel.
+    assert slope < -order + 0.25, errors
+
+
+def _dpmpp_2m(denoise, x, z):
+    """Algorithm 2 of Lu et al. 2022 in their variables, with alpha = 1, sigma = z; first order in the last step."""
+    lam = -np.log(z)
+    past = None
+    for i in range(len(z) - 1):
+        h = lam[i + 1] - lam[i]
+        now = mean = denoise(x, z[i])
+        if 0 < i < len(z) - 2:
+            r = (lam[i] - lam[i - 1]) / h
+            mean = (1 + 1 / (2 * r)) * now - past / (2 * r)
+        x, past = z[i + 1] / z[i] * x - (np.exp(-h) - 1) * mean, now
+    return x
+
+
+def _ddim(denoise, x, z):
+    """Section 4.1 of Song, Meng and Ermon 2021: the same data, less noise."""
+    for now, after in itertools.pairwise(z):
+        data = denoise(x, now)
+        x = data + after * (x - data) / now
+    return x
+
+
+def _edm_heun(denoise, x, z):
+    """Algorithm 1 of Karras et al. 2022, which has Euler's as its last step."""
+    for i in range(len(z) - 1):
+        slope, x0 = (x - denoise(x, z[i])) / z[i], x
+        x = x0 + (z[i + 1] - z[i]) * slope
+        if i < len(z) - 2:
+            x = x0 + (z[i + 1] - z[i]) * (slope + (x - denoise(x, z[i + 1])) / z[i + 1]) / 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("name", "published"), [("euler", _ddim), ("dpmpp_2m", _dpmpp_2m), ("improved_euler", _edm_heun)]
+)
+def test_solvers_are_those_of_their_papers(name, published):
+    n = 9
+    # Equation 5 of Karras et al. 2022.
+    high, low = math.exp(TOP) ** (1 / 7), math.exp(BOTTOM) ** (1 / 7)
+    z = (high + np.arange(n + 1) / n * (low - high)) ** 7
+    x = np.array([[70.0, -30.0]])
+    theirs = published(lambda x, z: x * 0.25 / (0.25 + z**2) + np.tanh(x), x, z)
+    velocity = lambda x, t: _gaussian_velocity(x, t) - jnp.tanh(x)
+    ours = _jitted(velocity, jnp.asarray(x, jnp.float32), TOP, BOTTOM, Solver(name, steps=n, schedule="rho")).x
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5)
+
+
+def test_steps_of_the_third_order_integrate_parabolas_exactly():
+    times = np.array([3.0, 2.1, 1.7, 0.6, 0.1, -0.6, -2.0])
+    denoised = lambda t: 0.4 - 0.7 * t + 0.3 * t**2
+    weights = np.asarray(ode._multistep_weights(jnp.asarray(times, jnp.float32), 3))
+    for i in range(2, 4):
+        t, h = times[i], times[i + 1] - times[i]
+        # What the exact step takes away beyond that of a D that stays as it is.
+        integral, _ = quad(lambda u, t=t, h=h: np.exp(h - u) * (denoised(t + u) - denoised(t)), 0, h)
+        ours = weights[i] @ (denoised(times[[i - 1, i - 2]]) - denoised(t))
+        np.testing.assert_allclose(ours, -integral, rtol=1e-5)
+    # Of the steps at both ends, the first and the last are Euler's, and their neighbours know of no parabola.
+    assert (weights[[0, -1]] == 0).all()
+    assert (weights[[1, -2], 1] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "dpmpp_3m"])
+def test_one_or_two_steps_are_eulers(name):
+    x = jnp.array([[70.0, -30.0]])
+    for steps in (1, 2):
+        ends = [_jitted(_gaussian_velocity, x, TOP, BOTTOM, Solver(n, steps=steps, rho=3.0, schedule="rho")).x
+                for n in (name, "euler")]  # fmt: skip
+        np.testing.assert_allclose(*ends, rtol=1e-6)
+
+
+CENTRES = np.array([[1.0, 0.2], [-0.4, 0.9], [-0.8, -0.7]])
+
+
+def _mixture_velocity(xp, x, t):
+    """Equal parts of N(c, 0.1²) about each centre c; in NumPy or JAX."""
+    variance = 0.01 + xp.exp(2 * t)
+    offset = x[:, None] - CENTRES.astype(x.dtype)
+    weights = xp.exp(-((offset**2).sum(-1) - (offset**2).sum(-1).min(1, keepdims=True)) / (2 * variance))
+    weights = weights / weights.sum(1, keepdims=True)
+    return xp.exp(2 * t) / variance * (weights[:, :, None] * offset).sum(1)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("improved_euler", 5e-4), ("dpmpp_2m", 2e-3), ("dpmpp_3m", 2e-4)])
+def test_samples_of_a_mixture_agree_with_scipy(name, tolerance):
+    x0 = np.random.default_rng(0).normal(size=(8, 2)) * 20
+    theirs = solve_ivp(
+        lambda t, x: _mixture_velocity(np, x.reshape(-1, 2), t).ravel(), (math.log(20), math.log(1e-3)), x0.ravel(),
+        method="DOP853", rtol=1e-10, atol=1e-12,
+    )  # fmt: skip
+    ours = _jitted(
+        lambda x, t: _mixture_velocity(jnp, x, t), jnp.asarray(x0, jnp.float32), math.log(20), math.log(1e-3),
+        Solver(name, steps=400, schedule="rho"),
+    ).check()  # fmt: skip
+    np.testing.assert_allclose(ours.x, theirs.y[:, -1].reshape(-1, 2), atol=tolerance)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_the_velocity_is_compiled_once(name):
+    velocity = lambda x, t: x - jnp.tanh(x)
+    text = str(jax.make_jaxpr(lambda x: solve(velocity, x, TOP, BOTTOM, Solver(name, steps=30)))(jnp.ones((2, 3))))
+    assert text.count("tanh") == 1
+    assert text.count("scan[") == 1
+
+
+LEVELS = (20.0, 3.0, 0.5, 0.04)
+
+
+@pytest.mark.parametrize(
+    ("solver", "is_even"),
+    [
+        (Solver("euler", steps=12, schedule="log"), np.log),
+        (Solver("euler", steps=12, schedule="rho"), lambda z: z ** (1 / 7)),
+        (Solver("euler", steps=12, schedule="rho", rho=2.0), np.sqrt),
+        (Solver("euler", steps=12, schedule="rho", rho=0.1), lambda z: z**10),
+        # Of their own.
+        (Solver("euler", steps=12), np.log),
+        (Solver("improved_euler", steps=12), np.log),
+        (Solver("dpmpp_2m", steps=12), lambda z: z ** (1 / 7)),
+        (Solver("dpmpp_3m", steps=12), lambda z: z ** (1 / 7)),
+        (Solver("dpmpp_2m", levels=LEVELS), None),
+    ],
+)
+def test_step_times(solver, is_even):
+    times = np.asarray(step_times(TOP, BOTTOM, solver), np.float64)
+    assert len(times) == (13 if is_even else 6)
+    assert times[0] == np.float32(TOP)
+    assert times[-1] == np.float32(BOTTOM)
+    assert (np.diff(times) < 0).all()
+    if is_even:
+        evenly = is_even(np.exp(times))
+        np.testing.assert_allclose(np.diff(evenly), (evenly[-1] - evenly[0]) / 12, rtol=1e-4)
+    else:
+        np.testing.assert_allclose(np.exp(times[1:-1]), LEVELS, rtol=1e-6)
+    np.testing.assert_allclose(step_times(BOTTOM, TOP, solver), times[::-1], rtol=1e-5, atol=1e-6)
+
+
+def test_given_levels_are_stepped_through():
+    x = jnp.array([[70.0, -30.0]])
+    given = _jitted(_gaussian_velocity, x, TOP, BOTTOM, Solver("dpmpp_2m", levels=LEVELS))
+    z = np.array([math.exp(TOP), *LEVELS, math.exp(BOTTOM)])
+    by_hand = _dpmpp_2m(lambda x, z: x * 0.25 / (0.25 + z**2), np.asarray(x, np.float64), z)
+    np.testing.assert_allclose(given.x, by_hand, rtol=1e-5)
+    assert given.evaluations.tolist() == [5]
+
+
+def test_levels_must_lie_inside():
+    x = jnp.ones((1, 1))
+    with pytest.raises(ValueError, match=r"levels is \(60.0, 1.0\); the ODE is solved between 50 and 0.01, and levels"):
+        solve(_gaussian_velocity, x, TOP, BOTTOM, Solver("euler", levels=(60.0, 1.0)))
+    with pytest.raises(ValueError, match=r"levels is \(1.0,\), but a trajectory .* give a schedule"):
+        trajectory(_gaussian_velocity, x, jnp.array([TOP, BOTTOM]), Solver("euler", levels=(1.0,)))
 
 
 @pytest.mark.parametrize("name", ["rk45", "tsit5"])
@@ -75,13 +259,14 @@ def test_improved_euler_takes_two_evaluations_a_step_and_one_at_the_end():
     assert _end(Solver("improved_euler", steps=1)).evaluations.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("name", ["euler", "improved_euler"])
-def test_fixed_steps_are_exact_where_trajectories_are_straight_in_the_noise_level(name):
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("steps", [1, 5])
+def test_fixed_steps_are_exact_where_trajectories_are_straight_in_the_noise_level(name, steps):
     # One charge at y: dx/ds = x - y, of which x(z) = y + (x_max - y) z / z_max is the solution.
     y, x_max = 0.3, 50.0
-    solver = Solver(name, steps=5)
-    end = solve(lambda x, s: x - y, jnp.full((1, 1), x_max), math.log(40), math.log(1e-3), solver)
-    np.testing.assert_allclose(end.x, y + (x_max - y) * 1e-3 / 40, rtol=1e-5)
+    solver = Solver(name, steps=steps)
+    end = _jitted(lambda x, s: x - y, jnp.full((1, 1), x_max), math.log(40), math.log(1e-3), solver)
+    np.testing.assert_allclose(end.x, y + (x_max - y) * 1e-3 / 40, atol=2e-7 * x_max)
 
 
 def test_a_sample_does_not_depend_on_those_beside_it():
@@ -124,6 +309,11 @@ def test_trajectory_passes_through_the_solution(name):
         ({"name": "rk4"}, "ode_solver is 'rk4'; choose one of"),
         ({"rtol": -1.0}, "rtol is -1.0"),
         ({"steps": 0}, "steps"),
+        ({"schedule": "linear"}, "schedule is 'linear'; choose one of log, rho, or '' for the solver's"),
+        ({"rho": 0.0}, "rho is 0.0; it must be a positive number"),
+        ({"rho": math.inf}, "rho is inf; it must be a positive number"),
+        ({"levels": (1.0, 2.0)}, r"levels is \(1.0, 2.0\); give positive noise levels, each below the one before"),
+        ({"levels": (1.0, 0.0)}, "give positive noise levels"),
     ],
 )
 def test_refuses(fields, message):

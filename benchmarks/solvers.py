@@ -1,0 +1,182 @@
+"""Quality against evaluations, for every solver, of a trained digits model: docs/solvers.md and docs/solvers.png.
+
+    python main.py --mode train --config configs/digits_mlp.py
+    python -m benchmarks.solvers --workdir runs/digits_mlp [--sets 5] [--output docs]
+
+All solvers start from the same draws of the prior. Measured are the Fréchet distance in pixel space between sets of
+1,000 samples and the training digits (see `benchmarks.digits`), and the distance of the samples from those that the
+same draws lead to when the ODE is solved to a tolerance of 1e-6.
+"""
+
+import argparse
+import dataclasses
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.digits import SAMPLES, pixel_distance
+from pfgm_jax import models, sampling
+from pfgm_jax.ode import Solver
+from pfgm_jax.pretrained import load
+
+BUDGETS = (5, 10, 20, 40, 100)
+EXACT = Solver("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
+TOLERANCES = (1e-4, 1e-2, 1e-3, 1e-5)  # the first is that of the paper
+
+
+def within(budget: int, solver: Solver) -> Solver:
+    """A solver with the most steps that need no more than `budget` evaluations."""
+    return dataclasses.replace(solver, steps=(budget + 1) // 2 if solver.name == "improved_euler" else budget)
+
+
+FIXED = {
+    "Euler (DDIM), log": Solver("euler", schedule="log"),
+    "Euler (DDIM), rho 7": Solver("euler", schedule="rho"),
+    "improved Euler, log": Solver("improved_euler", schedule="log"),
+    "improved Euler, rho 7 (EDM)": Solver("improved_euler", schedule="rho"),
+    "DPM-Solver++ 2M, log": Solver("dpmpp_2m", schedule="log"),
+    "DPM-Solver++ 2M, rho 7": Solver("dpmpp_2m", schedule="rho"),
+    "DPM-Solver++ 3M, log": Solver("dpmpp_3m", schedule="log"),
+    "DPM-Solver++ 3M, rho 7": Solver("dpmpp_3m", schedule="rho"),
+}
+ADAPTIVE = {
+    "RK45": [Solver("rk45", rtol=t, atol=t) for t in TOLERANCES],
+    "Tsit5": [Solver("tsit5", rtol=t, atol=t) for t in TOLERANCES],
+}
+
+
+@dataclasses.dataclass
+class Point:
+    """What one solver made of all sets.
+
+    Attributes:
+      evaluations: per sample, their mean.
+      fd: Fréchet distance of each set.
+      error: root mean square distance of a pixel from the exact solution's, black being 0 and white 1.
+    """
+
+    evaluations: float
+    fd: np.ndarray
+    error: float
+
+
+class Measurement:
+    """The sets of one model."""
+
+    def __init__(self, workdir: Path, sets: int):
+        model = load(workdir)
+        self.step, self.method, self.scaling, self.sets = model.step, model.method, model.scaling, sets
+        network, params = models.create_model(model.config), model.params
+        self._net = lambda x, cond: jnp.asarray(network.apply({"params": params}, x, cond))
+        draw = jax.jit(lambda key: self.method.prior_sample(key, SAMPLES))
+        self._start = [draw(key) for key in jax.random.split(jax.random.key(0), sets)]
+        self._exact = self._solve(EXACT)[0]
+
+    def _solve(self, solver: Solver) -> tuple[list[np.ndarray], float]:
+        integrate = jax.jit(lambda x: sampling.integrate(self.method, self._net, x, solver))
+        solutions = [integrate(x).check() for x in self._start]
+        return [np.asarray(s.x) for s in solutions], float(np.mean([s.evaluations for s in solutions]))
+
+    def measure(self, solver: Solver) -> Point:
+        """Solves all sets."""
+        x, evaluations = self._solve(solver)
+        fd = np.array([pixel_distance(part, self.scaling) for part in x])
+        squares = [np.mean((a - b) ** 2) / 4 for a, b in zip(x, self._exact, strict=True)]
+        return Point(evaluations, fd, float(np.sqrt(np.mean(squares))))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value < 100 else "> 100"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def report(points: dict[str, list[Point]], reference: Point, step: int) -> str:
+    """The tables, in Markdown."""
+    head = ["solver, schedule", *map(str, BUDGETS)]
+    rule = _row(["---"] * len(head))
+    text = (
+        "# Solvers with few evaluations\n\n"
+        "`python -m benchmarks.solvers --workdir runs/digits_mlp` printed this, of the model that "
+        f"`configs/digits_mlp.py` trains (step {step}).\n{platform.machine()}, JAX {jax.__version__}; means of "
+        f"{len(reference.fd)} sets of {SAMPLES} samples, all solvers from the same draws of the prior.\n\n"
+        "## Fréchet distance to the training digits\n\n"
+        f"In pixel space, relative to that of RK45 at a tolerance of 1e-4, which is {reference.fd.mean():.4f} "
+        f"(standard deviation of a set {reference.fd.std(ddof=1) if len(reference.fd) > 1 else 0:.4f}) at "
+        f"{reference.evaluations:.0f} evaluations. Columns: the most evaluations allowed.\n\n"
+    )
+    text += _row(head) + rule
+    for name in FIXED:
+        text += _row([name, *(_number(p.fd.mean() / reference.fd.mean()) for p in points[name])])
+    text += (
+        "\n## Distance from the exact solution\n\n"
+        "Root mean square over pixels, in per cent of the range from black to white.\n\n"
+    )
+    text += _row(head) + rule
+    for name in FIXED:
+        text += _row([name, *(_number(100 * p.error) for p in points[name])])
+    text += "\n## Adaptive solvers\n\n"
+    text += _row(["solver, tolerance", "evaluations", "Fréchet distance, relative", "distance from the exact solution"])
+    text += _row(["---"] * 4)
+    for name, solvers in ADAPTIVE.items():
+        for solver, p in sorted(zip(solvers, points[name], strict=True), key=lambda pair: pair[1].evaluations):
+            relative = p.fd.mean() / reference.fd.mean()
+            cells = (f"{name}, {solver.rtol:g}", f"{p.evaluations:.1f}", _number(relative), _number(100 * p.error))
+            text += _row(cells)
+    return text + "\n![curves](solvers.png)\n"
+
+
+def plot(points: dict[str, list[Point]], path: Path) -> None:
+    """Both quantities against evaluations."""
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    axes = figure.subplots(1, 2)
+    colours = matplotlib.colormaps["tab10"].colors
+    for number, (name, curve) in enumerate(points.items()):
+        curve = sorted(curve, key=lambda p: p.evaluations)
+        adaptive = name in ADAPTIVE
+        style = {
+            "marker": "s" if adaptive else "o",
+            "linestyle": ":" if adaptive else "--" if name.endswith("log") else "-",
+            "color": colours[8 + list(ADAPTIVE).index(name) if adaptive else number // 2],
+            "label": name,
+            "markersize": 4,
+        }
+        evaluations = [p.evaluations for p in curve]
+        axes[0].plot(evaluations, [p.fd.mean() for p in curve], **style)
+        axes[1].plot(evaluations, [p.error for p in curve], **style)
+    axes[0].set(ylabel="Fréchet distance in pixel space", ylim=(0.02, 1.0))
+    axes[1].set(ylabel="RMS distance from the exact solution", ylim=(3e-5, 0.5))
+    for axis in axes:
+        axis.set(xscale="log", yscale="log", xlabel="evaluations of the network")
+        axis.grid(alpha=0.3)
+    axes[1].legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    """Measures, and writes both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=Path("docs"))
+    arguments = parser.parse_args()
+    measurement = Measurement(arguments.workdir, arguments.sets)
+    points = {name: [measurement.measure(within(b, solver)) for b in BUDGETS] for name, solver in FIXED.items()}
+    points |= {name: [measurement.measure(s) for s in solvers] for name, solvers in ADAPTIVE.items()}
+    text = report(points, points["RK45"][0], measurement.step)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "solvers.md").write_text(text)
+    plot(points, arguments.output / "solvers.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
