@@ -51,11 +51,11 @@ SOLVERS = {
 
 
 def peak_flops(kind: str, dtype: str) -> float:
-    """The peak of a kind of device; not a number where it is not known."""
+    """The peak of a kind of device; 0 where it is not known."""
     for name, (float32, bfloat16) in PEAKS.items():
         if name in kind:
             return bfloat16 if dtype == "bfloat16" else float32
-    return float("nan")
+    return 0.0
 
 
 def seconds_each(call: Callable[[], object], times: int) -> float:
@@ -107,7 +107,8 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     images = training.small_batch_size / per_step
     print(f"  training: {images:.0f} images/s, {1e3 * per_step:.1f} ms a step of {training.small_batch_size} images")
     achieved = flops / per_step
-    print(f"  {flops / 1e12:.2f} TFLOP a step, {achieved / 1e12:.1f} TFLOP/s, utilisation {achieved / peak:.1%}")
+    share = f"{achieved / peak:.1%}" if peak else "not known: this device's peak is not in the table, give --peak"
+    print(f"  {flops / 1e12:.3g} TFLOP a step, {achieved / 1e12:.3g} TFLOP/s, utilisation {share}")
     sizes = step.memory_analysis()
     planned = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     planned += sizes.temp_size_in_bytes

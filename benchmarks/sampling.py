@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+import pfgm_jax
 from pfgm_jax import build, datasets, models, sampling
 from pfgm_jax import config as config_lib
 from pfgm_jax.ode import ADAPTIVE, SOLVERS, Solver
-from pfgm_jax.pretrained import load
 
 FORWARDS = 20
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     if arguments.workdir:
-        trained = load(arguments.workdir)
+        trained = pfgm_jax.load(arguments.workdir)
         config, params = trained.config, trained.params
     else:
         config = importlib.import_module(f"configs.{arguments.config}").get_config()

@@ -20,10 +20,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+import pfgm_jax
 from benchmarks.digits import SAMPLES, pixel_distance
 from pfgm_jax import models, sampling
 from pfgm_jax.ode import Solver
-from pfgm_jax.pretrained import load
 
 BUDGETS = (5, 10, 20, 40, 100)
 EXACT = Solver("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
@@ -70,7 +70,7 @@ class Measurement:
     """The sets of one model."""
 
     def __init__(self, workdir: Path, sets: int):
-        model = load(workdir)
+        model = pfgm_jax.load(workdir)
         self.step, self.method, self.scaling, self.sets = model.step, model.method, model.scaling, sets
         network, params = models.create_model(model.config), model.params
         self._net = lambda x, cond: jnp.asarray(network.apply({"params": params}, x, cond))

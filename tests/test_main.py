@@ -16,7 +16,7 @@ def _run(*arguments):
         (["--mode", "train"], "error: flag --config=None: Flag --config must have a value"),
         (
             ["--mode", "trian", "--config", "configs/digits.py"],
-            "error: flag --mode=trian: value should be one of <train|sample>",
+            "error: flag --mode=trian: value should be one of <train|sample|eval|likelihood>",
         ),
         (
             ["--mode", "train", "--config", "configs/none.py"],
