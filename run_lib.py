@@ -106,8 +106,8 @@ def _train(
         (writers.MetricWriter if sharding.is_first() else writers.NoWriter)(workdir, start) as writer,
         _progress(training.n_iters, "step", start) as bar,
     ):
-        batches = _batches(config, dataset.train, devices, start, training.n_iters)
-        for step, batch in enumerate(batches, start + 1):
+        order = batches(config, dataset.train, devices, start, training.n_iters)
+        for step, batch in enumerate(order, start + 1):
             flag = request.flag(stop.signal is not None)
             state, metrics, flags = step_fn(state, keys.train, batch, charges, flag)
             pending.append(metrics)
@@ -356,7 +356,7 @@ def _progress(total: int, unit: str, initial: int = 0) -> tqdm:
     return tqdm(total=total, unit=unit, initial=initial, dynamic_ncols=True, disable=not sharding.is_first())
 
 
-def _batches(
+def batches(
     config: ml_collections.ConfigDict, split: datasets.Split, devices: Devices, start: int, stop: int
 ) -> Iterator[datasets.Batch]:
     """The batches of steps `start` to `stop`, on the devices."""
@@ -392,8 +392,8 @@ def _held_out_loss(
     keys = jax.random.split(Keys.of(config.seed, devices.whole).held_out, HELD_OUT_BATCHES)
 
     def mean(params):
-        batches = _batches(config, dataset.test, devices, 0, HELD_OUT_BATCHES)
-        return float(np.mean([loss(params, key, batch, charges) for key, batch in zip(keys, batches, strict=True)]))
+        drawn = batches(config, dataset.test, devices, 0, HELD_OUT_BATCHES)
+        return float(np.mean([loss(params, key, batch, charges) for key, batch in zip(keys, drawn, strict=True)]))
 
     return mean
 

@@ -11,12 +11,17 @@ import tests.typechecker  # noqa: F401  (the hook finds it by name)
 install_import_hook("pfgm_jax", "tests.typechecker.check")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder of all processes that share the tests among them."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    jax.config.update("jax_compilation_cache_dir", str(shared / "jax"))
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(shared_folder):
+    jax.config.update("jax_compilation_cache_dir", str(shared_folder / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # For processes that tests start.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(shared / "jax")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(shared_folder / "jax")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

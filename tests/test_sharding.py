@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,13 +78,16 @@ def assert_close(result, expected):
 
 
 @pytest.fixture(scope="module")
-def on_devices(tmp_path_factory):
-    """Runs on 1, 2, 4 and 8 devices of one process, and the collectives of their steps on 8."""
-    folder = tmp_path_factory.mktemp("devices")
-    command = [sys.executable, "-m", "tests.train_on_devices", str(folder), "1", "2", "4", "8"]
-    done = subprocess.run(command, env=environment(8), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return folder, [json.loads(line) for line in done.stdout.splitlines()]
+def on_devices(shared_folder):
+    """Runs on 1, 2, 4 and 8 devices of one process, and the collectives of their steps on 8; made once."""
+    folder, collectives = shared_folder / "devices", shared_folder / "collectives.json"
+    with filelock.FileLock(shared_folder / "devices.lock"):
+        if not collectives.exists():
+            command = [sys.executable, "-m", "tests.train_on_devices", str(folder), "1", "2", "4", "8"]
+            done = subprocess.run(command, env=environment(8), capture_output=True, text=True, timeout=600)
+            assert done.returncode == 0, done.stderr
+            collectives.write_text(done.stdout)
+    return folder, [json.loads(line) for line in collectives.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("charges", ["batch", "dataset"])

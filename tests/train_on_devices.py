@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import run_lib
-from pfgm_jax import build, datasets, models, sharding
+from pfgm_jax import build, models, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.sharding import Devices
 from pfgm_jax.state import create_optimizer, create_state
@@ -48,10 +48,7 @@ def collectives(config, devices):
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     in_batch = config.training.field_reference == "batch"
     rows = config.training.batch_size if in_batch else config.training.small_batch_size
-    batch = next(
-        datasets.step_batches(dataset.train, seed=0, batch_size=96, rows=rows, start=0, stop=1, threads=0,
-                              place=run_lib._placing(devices))
-    )  # fmt: skip
+    batch = next(run_lib.batches(config, dataset.train, devices, 0, 1))
     charges = None if in_batch else devices.share_out(dataset.train)
     flag = sharding.SharedRequest(devices).flag(False)
     step = run_lib.create_step(config, devices)[0]
