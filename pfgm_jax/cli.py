@@ -15,7 +15,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from pfgm_jax import sharding
-from pfgm_jax.errors import PfgmError
+from pfgm_jax.errors import PfgmError, StorageError
 
 FLAGS = flags.FLAGS
 
@@ -65,7 +65,8 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     try:
         main(argv[1:])
     except PfgmError as error:
-        _fail(str(error))
+        # After a failed write an orderly exit would have threads of the storage library print what they stumble on.
+        _fail(str(error), at_once=isinstance(error, StorageError))
     except OSError as error:
         _fail(f"{error}; what was saved before is good: make room or choose another --workdir, and run again")
 
@@ -93,9 +94,12 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more:
     return rest
 
 
-def _fail(sentence: str) -> NoReturn:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
-    if jax.distributed.is_initialized():
-        # An orderly exit waits for the other processes, which may be waiting for this one.
+def _fail(sentence: str, at_once: bool = False) -> NoReturn:
+    # In one piece: other threads may be printing.
+    sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
+    sys.stderr.flush()
+    # Among several processes too: an orderly exit waits for the others, which may be waiting for this one.
+    if at_once or jax.distributed.is_initialized():
+        sys.stdout.flush()
         os._exit(1)
     sys.exit(1)
