@@ -1,44 +1,32 @@
 """Reads files written by torch.save, without torch and without executing anything in them.
 
-Such a file is a zip archive of a pickle and raw tensors. A pickle is a program for a small machine that may call any
-function; this one runs on a machine of our own, which builds containers, numbers, text and tensors and has no other
-instructions.
+Since torch 1.6 such a file is a zip archive of a pickle and raw tensors. Before, as the published Inception weights
+still are, it was five pickles one after the other (a magic number, the version of the format, the sizes of C types, the
+object, the names of its storages) and then the numbers of each storage, with their count before them.
 """
 
-import dataclasses
-import math
 import pickletools
-import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pfgm_jax.errors import InputError
+from pfgm_jax.torch_pickle import Machine, RefusedError, Storage
 
 # A checkpoint's pickle holds names and shapes; its tensors are elsewhere.
 LARGEST_PICKLE = 1 << 26
 
-_STORAGE_DTYPES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
+_OLD_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_OLD_VERSION = 1001
 
 
 def read_torch_file(path: Path) -> Any:
-    """The content of a file written by torch.save, with tensors as read-only NumPy arrays; executes no code in it.
+    """The content of a file written by torch.save, with tensors as NumPy arrays; executes no code in it.
 
     Args:
-      path: of a file in the zip format, which torch 1.6 and later write.
+      path: of a file that any version of torch wrote.
 
     Returns:
       Dictionaries, lists, tuples, arrays, numbers and text, as they were saved.
@@ -48,27 +36,18 @@ def read_torch_file(path: Path) -> Any:
         containers, text and numbers.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-            if len(pickles) != 1:
-                raise ValueError("it is a zip archive, but not one that torch.save wrote")
-            prefix = pickles[0].removesuffix("data.pkl")
-            if f"{prefix}byteorder" in archive.namelist() and _read(archive, f"{prefix}byteorder", 16) != b"little":
-                raise ValueError("it was written on a big-endian machine")
-            return _Machine(archive, prefix).run(_read(archive, pickles[0], LARGEST_PICKLE))
+        with path.open("rb") as file:
+            old = file.read(1) == b"\x80"  # with which a pickle begins
+            file.seek(0)
+            return _read_old(file, path.stat().st_size) if old else _read_archive(file)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a checkpoint") from None
-    except _RefusedError as error:
+        raise InputError(f"{path} does not exist; give the path of a file that torch.save wrote") from None
+    except RefusedError as error:
         raise InputError(f"{path} is refused: {_plain(error)}; nothing in it was executed") from None
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(
-            f"{path} cannot be read ({_plain(error)}); it should be a file in the zip format of torch.save, torch 1.6 "
-            "or later: copy it anew"
+            f"{path} cannot be read ({_plain(error)}); it should be a file that torch.save wrote: copy it anew"
         ) from None
-
-
-class _RefusedError(Exception):
-    """The pickle asks for something that no checkpoint needs."""
 
 
 def _plain(error: Exception) -> str:
@@ -77,7 +56,31 @@ def _plain(error: Exception) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
-def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _read_archive(file: BinaryIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError("it is a zip archive, but not one that torch.save wrote")
+        prefix = pickles[0].removesuffix("data.pkl")
+        if f"{prefix}byteorder" in archive.namelist() and _part(archive, f"{prefix}byteorder", 16) != b"little":
+            raise ValueError("it was written on a big-endian machine")
+        storages: dict[str, Storage] = {}
+
+        def storage(reference: Any) -> Storage:
+            kind, dtype, key, _, count = reference
+            _check_reference(kind, dtype, key)
+            if key not in storages:
+                size = count * dtype.itemsize
+                content = _part(archive, f"{prefix}data/{key}", size)
+                if len(content) != size:
+                    raise ValueError(f"tensor storage {key} has {len(content)} bytes instead of {size}")
+                storages[key] = Storage(np.frombuffer(content, dtype))
+            return storages[key]
+
+        return Machine(storage).run(_part(archive, pickles[0], LARGEST_PICKLE))
+
+
+def _part(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
         # Torch does not compress; a forged file could fill the memory so.
@@ -85,193 +88,56 @@ def _read(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return archive.read(entry)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Function:
-    """A name that the pickle may ask for, and what the machine does in its place."""
+def _read_old(file: BinaryIO, size: int) -> Any:
+    storages: dict[str, Storage] = {}
+    left = size  # all storages together have no more bytes than the file
 
-    call: Callable[..., Any]
+    def storage(reference: Any) -> Storage:
+        nonlocal left
+        kind, dtype, key, _, count, view = reference
+        _check_reference(kind, dtype, key)
+        if view is not None:
+            raise RefusedError("it has a tensor's storage within another one")
+        if key not in storages:
+            if not isinstance(count, int) or not 0 <= count * dtype.itemsize <= left:
+                raise ValueError(f"its tensor storage {key} cannot have {count} numbers")
+            left -= count * dtype.itemsize
+            storages[key] = Storage(np.empty(count, dtype))
+        return storages[key]
 
+    def none(_: Any) -> Storage:
+        raise RefusedError("it has tensors where only numbers and names belong")
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
-    """The numbers of a tensor."""
-
-    numbers: np.ndarray
-
-
-_MARK = object()
-
-
-class _Machine:
-    """Runs the instructions that the pickles of checkpoints are made of."""
-
-    def __init__(self, archive: zipfile.ZipFile, prefix: str):
-        self._archive, self._prefix = archive, prefix
-        self._storages: dict[str, _Storage] = {}
-        self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
-
-    def run(self, program: bytes) -> Any:
-        """The value that the program leaves.
-
-        Raises:
-          _RefusedError: it has instructions or names that no checkpoint needs.
-          Exception: of any kind, it is damaged.
-        """
-        stack, memo = self._stack, self._memo
-        argument: Any
-        for instruction, argument, _ in pickletools.genops(program):
-            match instruction.name:
-                case "PROTO" | "FRAME":
-                    pass
-                case "STOP":
-                    return stack.pop()
-                case "MARK":
-                    stack.append(_MARK)
-                case "NONE":
-                    stack.append(None)
-                case "NEWTRUE" | "NEWFALSE":
-                    stack.append(instruction.name == "NEWTRUE")
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                    stack.append(argument)
-                case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
-                    stack.append(argument)
-                case "EMPTY_DICT":
-                    stack.append({})
-                case "EMPTY_LIST":
-                    stack.append([])
-                case "EMPTY_TUPLE":
-                    stack.append(())
-                case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                    count = int(instruction.name[-1])
-                    stack[-count:] = [tuple(stack[-count:])]
-                case "TUPLE":
-                    stack.append(tuple(self._pop_to_mark()))
-                case "APPEND":
-                    item = stack.pop()
-                    self._top(list).append(item)
-                case "APPENDS":
-                    items = self._pop_to_mark()
-                    self._top(list).extend(items)
-                case "SETITEM":
-                    value, key = stack.pop(), stack.pop()
-                    self._set_items([key, value])
-                case "SETITEMS":
-                    self._set_items(self._pop_to_mark())
-                case "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL":
-                    stack.append(_look_up(*argument.split(" ", 1)))
-                case "STACK_GLOBAL":
-                    name, module = stack.pop(), stack.pop()
-                    stack.append(_look_up(module, name))
-                case "REDUCE":
-                    arguments, function = stack.pop(), stack.pop()
-                    if not isinstance(function, _Function) or not isinstance(arguments, tuple):
-                        raise _RefusedError("it calls what is not a function of checkpoints")
-                    stack.append(function.call(*arguments))
-                case "BUILD":
-                    stack.pop()  # what torch hangs on dictionaries, and NumPy on types, is of no use here
-                    if not isinstance(stack[-1], dict | np.dtype):
-                        raise _RefusedError("it changes what is no dictionary")
-                case "BINPERSID":
-                    stack.append(self._storage(stack.pop()))
-                case other:
-                    raise _RefusedError(f"its instruction {other} is one that no checkpoint needs")
-        raise ValueError("its pickle does not end")
-
-    def _pop_to_mark(self) -> list[Any]:
-        at = next(i for i in range(len(self._stack) - 1, -1, -1) if self._stack[i] is _MARK)
-        items = self._stack[at + 1 :]
-        del self._stack[at:]
-        return items
-
-    def _top(self, kind: type) -> Any:
-        if not isinstance(self._stack[-1], kind):
-            raise ValueError(f"its pickle takes something for a {kind.__name__} that is none")
-        return self._stack[-1]
-
-    def _set_items(self, items: list[Any]) -> None:
-        keys = items[::2]
-        # Keys of other kinds are hashed by code that a forged file could overwhelm.
-        if not all(isinstance(key, str | int) for key in keys):
-            raise _RefusedError("it has dictionaries whose keys are neither text nor integers")
-        self._top(dict).update(zip(keys, items[1::2], strict=True))
-
-    def _storage(self, reference: tuple) -> _Storage:
-        kind, dtype, key, _, count = reference
-        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
-            raise _RefusedError("it refers to something that is not a tensor's storage")
-        if key not in self._storages:
-            size = count * dtype.itemsize
-            content = _read(self._archive, f"{self._prefix}data/{key}", size)
-            if len(content) != size:
-                raise ValueError(f"tensor storage {key} has {len(content)} bytes instead of {size}")
-            self._storages[key] = _Storage(np.frombuffer(content, dtype))
-        return self._storages[key]
+    run = lambda find: Machine(find).run(_next_pickle(file))
+    if run(none) != _OLD_MAGIC_NUMBER or run(none) != _OLD_VERSION:
+        raise ValueError("it is a pickle, but not one that torch.save wrote")
+    if not run(none)["little_endian"]:
+        raise ValueError("it was written on a big-endian machine")
+    content = run(storage)
+    keys = run(none)
+    if sorted(keys) != sorted(storages):
+        raise ValueError("the storages that it lists are not those of its tensors")
+    for key in keys:
+        numbers = storages[key].numbers
+        count = int.from_bytes(file.read(8), "little")
+        stored = file.read(numbers.nbytes)
+        if count != numbers.size or len(stored) != numbers.nbytes:
+            raise ValueError(f"tensor storage {key} is cut off or has {count} numbers instead of {numbers.size}")
+        numbers[:] = np.frombuffer(stored, numbers.dtype)
+    return content
 
 
-def _look_up(module: Any, name: Any) -> Any:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise _RefusedError("it asks for something that is not a name")
-    if module == "torch" and name in _STORAGE_DTYPES:
-        return np.dtype(_STORAGE_DTYPES[name])
-    if (module, name) in _KNOWN:
-        return _Function(_KNOWN[module, name])
-    raise _RefusedError(f"it asks for {module}.{name}, which no checkpoint needs")
+def _next_pickle(file: BinaryIO) -> bytes:
+    """The bytes of the pickle that begins here; leaves the file after them."""
+    start = file.tell()
+    for _ in pickletools.genops(file):
+        if file.tell() - start > LARGEST_PICKLE:
+            raise ValueError(f"it has a pickle of more than {LARGEST_PICKLE} bytes")
+    length = file.tell() - start
+    file.seek(start)
+    return file.read(length)
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> np.ndarray:
-    numbers = storage.numbers
-    if not all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *stride)):
-        raise ValueError("a tensor's shape is not made of integers")
-    size = math.prod(shape)
-    reach = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1 if size else 0
-    # No tensor of a checkpoint is larger than what is stored of it.
-    if max(reach, size) > numbers.size:
-        raise ValueError(f"a tensor of shape {shape} reaches beyond its storage")
-    strides = [s * numbers.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides, writeable=False)
-
-
-def _dtype(code: str, *_: Any) -> np.dtype:
-    if not re.fullmatch(r"[fiu][248]|[iu]1|b1", code):
-        raise _RefusedError(f"it holds a NumPy scalar of the type {code!r}, which is not a number")
-    return np.dtype(code).newbyteorder("<")
-
-
-def _scalar(dtype: np.dtype, content: bytes) -> Any:
-    if not isinstance(dtype, np.dtype) or not isinstance(content, bytes):
-        raise _RefusedError("it holds a NumPy scalar that is not a number")
-    return np.frombuffer(content, dtype, count=1)[0]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise _RefusedError(f"it holds bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-def _ordered_dict(items: tuple | list = ()) -> dict:
-    if items:
-        raise _RefusedError("it makes dictionaries in a way that no checkpoint needs")
-    return {}
-
-
-def _parameter(data: np.ndarray, *_: Any) -> np.ndarray:
-    return data
-
-
-_KNOWN = {
-    ("collections", "OrderedDict"): _ordered_dict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-    ("numpy", "dtype"): _dtype,
-    ("_codecs", "encode"): _encode,
-}
+def _check_reference(kind: Any, dtype: Any, key: Any) -> None:
+    if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(key, str):
+        raise RefusedError("it refers to something that is not a tensor's storage")

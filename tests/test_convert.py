@@ -274,7 +274,7 @@ def test_damaged_files_are_refused(small, tmp_path):
     path.write_bytes(altered)
     assert "cannot be read (Bad CRC-32" in refusal(path, config, tmp_path)
     path.write_bytes(pickle.dumps({"model": {}}))
-    assert "it should be a file in the zip format of torch.save" in refusal(path, config, tmp_path)
+    assert "it should be a file that torch.save wrote" in refusal(path, config, tmp_path)
     assert "does not exist; give the path" in refusal(tmp_path / "none.pth", config, tmp_path)
 
 

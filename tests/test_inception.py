@@ -29,7 +29,7 @@ from pfgm_jax.metrics import (
     precision_recall,
     weights,
 )
-from pfgm_jax.metrics.legacy_torch_file import read_any_torch_file
+from pfgm_jax.torch_file import read_torch_file
 from tests import torch_format
 
 FIXTURES = Path("tests/fixtures/metrics")
@@ -294,7 +294,7 @@ def test_the_published_file_is_named_by_its_hash():
 
 
 def test_the_older_format_of_torch_is_read():
-    content = read_any_torch_file(FIXTURES / "legacy.pth")  # torch.save wrote it
+    content = read_torch_file(FIXTURES / "legacy.pth")  # torch.save wrote it
     base = np.arange(12, dtype=np.float32).reshape(3, 4)
     expected = {
         "weight": base,
@@ -316,7 +316,7 @@ def test_damaged_and_hostile_files_of_the_older_format_are_refused(tmp_path):
     for length in range(1, len(whole), 7):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match="file.pth cannot be read"):
-            read_any_torch_file(path)
+            read_torch_file(path)
     for old, new, message in (
         (
             b"ctorch._utils\n_rebuild_tensor_v2\n",
@@ -329,9 +329,9 @@ def test_damaged_and_hostile_files_of_the_older_format_are_refused(tmp_path):
         assert old in whole
         path.write_bytes(whole.replace(old, new))
         with pytest.raises(InputError, match=message):
-            read_any_torch_file(path)
+            read_torch_file(path)
     with pytest.raises(InputError, match="none.pth does not exist"):
-        read_any_torch_file(tmp_path / "none.pth")
+        read_torch_file(tmp_path / "none.pth")
 
 
 def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights_file, extractors):

@@ -4,15 +4,11 @@ Each becomes one of tensorflow-datasets' in array_record format, which appears i
 interrupted preparation is begun again, with the files that were downloaded.
 """
 
-import dataclasses
-import hashlib
 import importlib.util
 import io
 import logging
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,38 +19,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from pfgm_jax.datasets.prepared import NAMES, VERSION, prepared_path
+from pfgm_jax.downloads import Published, obtain
 from pfgm_jax.errors import InputError
 
 log = logging.getLogger("pfgm_jax")
 
-CHUNK = 1 << 20
 Example = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Raw:
-    """A published file.
-
-    Attributes:
-      name: of the file.
-      url: where it is published.
-      size: in bytes.
-      sha256: its checksum.
-      trouble: what to say when it cannot be downloaded.
-    """
-
-    name: str
-    url: str
-    size: int
-    sha256: str
-    trouble: str = ""
 
 
 _QUOTA = "; Google Drive often refuses it because too many have asked: try on another day, or with a browser"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 _RAW = {
     "cifar10": (
-        Raw(
+        Published(
             "cifar-10-binary.tar.gz",
             "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
             170_052_171,
@@ -62,14 +39,14 @@ _RAW = {
         ),
     ),
     "celeba": (
-        Raw(
+        Published(
             "img_align_celeba.zip",
             f"{_DRIVE}0B7EVK8r0v71pZjFTYXZWM3FlRnM",
             1_443_490_838,
             "46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74",
             _QUOTA,
         ),
-        Raw(
+        Published(
             "list_eval_partition.txt",
             f"{_DRIVE}0B7EVK8r0v71pY0NSMzRuSXJEVkk",
             2_836_386,
@@ -78,13 +55,13 @@ _RAW = {
         ),
     ),
     "lsun_bedroom": (
-        Raw(
+        Published(
             "bedroom_train_lmdb.zip",
             "http://dl.yf.io/lsun/scenes/bedroom_train_lmdb.zip",
             45_922_737_680,
             "a15644c2e7153106867f0adb3491fc41224102d1f01b24494fb47d9f5d1f174e",
         ),
-        Raw(
+        Published(
             "bedroom_val_lmdb.zip",
             "http://dl.yf.io/lsun/scenes/bedroom_val_lmdb.zip",
             4_670_661,
@@ -116,7 +93,7 @@ def prepare(name: str, directory: Path) -> Path:
     if name == "lsun_bedroom" and importlib.util.find_spec("lmdb") is None:
         # Said before gigabytes are downloaded.
         raise InputError("preparing lsun_bedroom needs the package lmdb, which is not installed: run pip install lmdb")
-    splits = _SPLITS[name]([_obtain(raw, directory / "downloads") for raw in _RAW[name]])
+    splits = _SPLITS[name]([obtain(raw, directory / "downloads") for raw in _RAW[name]])
     for left_over in path.parent.glob("incomplete.*"):
         shutil.rmtree(left_over, ignore_errors=True)
     try:
@@ -224,65 +201,3 @@ def _extract(file: Path) -> Path:
         (partial / folder.name).rename(folder)
         shutil.rmtree(partial)
     return folder
-
-
-def _obtain(raw: Raw, downloads: Path) -> Path:
-    """A published file: the user's own, or one that was downloaded, or a download."""
-    manual = downloads / "manual" / raw.name
-    if manual.with_suffix("").is_dir() and raw.name.endswith("_lmdb.zip"):
-        return manual.with_suffix("")
-    if manual.is_file():
-        if _sha256(manual) != raw.sha256:
-            log.warning("%s is not the published file, by its checksum; it is used as it is", manual)
-        return manual
-    path = downloads / raw.name
-    if path.is_file():
-        return path
-    downloads.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".part")
-    try:
-        _download(raw, partial)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"{raw.name} cannot be downloaded from {raw.url} ({reason}){raw.trouble}; or get it elsewhere and put it at"
-            f" {manual}"
-        ) from None
-    if partial.stat().st_size != raw.size or _sha256(partial) != raw.sha256:
-        partial.unlink()
-        raise InputError(
-            f"what {raw.url} gave is not {raw.name}, by its checksum{raw.trouble}; or get it elsewhere and put it at "
-            f"{manual}"
-        )
-    partial.rename(path)
-    return path
-
-
-def _download(raw: Raw, partial: Path) -> None:
-    """Continues a download where it stopped."""
-    have = partial.stat().st_size if partial.exists() else 0
-    if have == raw.size:
-        return
-    request = urllib.request.Request(raw.url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        if response.status != 206:
-            have = 0
-        with (
-            partial.open("ab" if have else "wb") as file,
-            tqdm(desc=raw.name, total=raw.size, initial=have, unit="B", unit_scale=True) as bar,
-        ):
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with (
-        path.open("rb") as file,
-        tqdm(desc=f"checking {path.name}", total=path.stat().st_size, unit="B", unit_scale=True, leave=False) as bar,
-    ):
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            bar.update(len(chunk))
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ VERSION = "1.0.0"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Own:
+class Own:
     """A data set that `python -m pfgm_jax.datasets prepare` makes.
 
     Attributes:
@@ -29,12 +29,12 @@ class _Own:
     filter: str = "bicubic"
 
 
-_OWN = {
-    "cifar10": _Own("test"),
-    "celeba": _Own("validation", crop=140, filter="bilinear"),
-    "lsun_bedroom": _Own("validation"),
+OWN = {
+    "cifar10": Own("test"),
+    "celeba": Own("validation", crop=140, filter="bilinear"),
+    "lsun_bedroom": Own("validation"),
 }
-NAMES = tuple(_OWN)
+NAMES = tuple(OWN)
 
 
 def prepared_path(name: str, directory: Path) -> Path:
@@ -57,7 +57,7 @@ def load_prepared(name: str, size: tuple[int, int] | None, channels: int, direct
     Raises:
       InputError: it is not prepared there, is not of images, or needs a size.
     """
-    builder = _own_builder(name, directory) if name in _OWN else _builder(name.removeprefix("tfds:"), directory)
+    builder = _own_builder(name, directory) if name in OWN else _builder(name.removeprefix("tfds:"), directory)
     what = f"data.dataset is {name!r}"
     features, splits = dict(builder.info.features.items()), builder.info.splits
     image = features.get("image")
@@ -69,7 +69,7 @@ def load_prepared(name: str, size: tuple[int, int] | None, channels: int, direct
         size = (image.shape[0], image.shape[1])
     # What was prepared anew is not what the cache holds.
     made = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(Path(builder.data_path).iterdir())]
-    own = _OWN.get(name, _Own(next((s for s in ("test", "validation") if s in splits), "")))
+    own = OWN.get(name, Own(next((s for s in ("test", "validation") if s in splits), "")))
     height, width = size
     geometry = Geometry(height, width, channels or image.shape[2], own.crop, own.filter)
 

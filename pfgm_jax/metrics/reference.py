@@ -44,7 +44,7 @@ def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
     return {
         "data_set": name,
         "split": split_name,
-        "crop": prepared._OWN[name].crop if name in prepared.NAMES else None,
+        "crop": prepared.OWN[name].crop if name in prepared.OWN else None,
         "size": list(split.shape[1:]),
         "count": len(split),
         "hash": digest,

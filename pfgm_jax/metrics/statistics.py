@@ -83,7 +83,7 @@ class Moments:
 
 
 def collect_statistics(
-    features: Iterable[Num[np.ndarray, "b d"]], keep: int = KEPT, record: Mapping[str, Any] | None = None
+    features: Iterable[Num[np.ndarray, "_ d"]], keep: int = KEPT, record: Mapping[str, Any] | None = None
 ) -> Statistics:
     """Statistics of features that come in batches.
 

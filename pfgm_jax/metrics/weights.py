@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from pfgm_jax.datasets import prepare
+from pfgm_jax.downloads import Published, obtain, sha256
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.inception import SIDE, Inception
-from pfgm_jax.metrics.legacy_torch_file import read_any_torch_file
+from pfgm_jax.torch_file import read_torch_file
 
 log = logging.getLogger("pfgm_jax")
 
-PUBLISHED = prepare.Raw(
+PUBLISHED = Published(
     "pt_inception-2015-12-05-6726825d.pth",
     "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
     95_628_359,
@@ -36,7 +36,7 @@ def obtain_weights(directory: Path) -> Path:
     Raises:
       InputError: it cannot be had; says from where, and where to put it.
     """
-    return prepare._obtain(PUBLISHED, directory / "downloads")
+    return obtain(PUBLISHED, directory / "downloads")
 
 
 def load_weights(path: Path) -> tuple[PyTree, str]:
@@ -54,7 +54,7 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
     """
     if not path.is_file():
         raise InputError(f"the Inception weights {path} do not exist; give the path of a file such as {PUBLISHED.name}")
-    digest = prepare._sha256(path)
+    digest = sha256(path)
     named = re.search(r"-([0-9a-f]{8,64})\.\w+$", path.name)
     if named and not digest.startswith(named[1]):
         raise InputError(
@@ -63,7 +63,7 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
         )
     if digest != PUBLISHED.sha256:
         log.warning("The Inception weights %s are not the published ones: numbers cannot stand beside others'", path)
-    return convert_weights(read_any_torch_file(path), path), digest
+    return convert_weights(read_torch_file(path), path), digest
 
 
 def convert_weights(tensors: Any, path: Path) -> PyTree:
