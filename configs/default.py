@@ -57,6 +57,10 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1
     sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
     sampling.N = 100  # steps of the other solvers; >= 1
+    # Of the other solvers: steps even in log z ("log"), in z^(1/rho) ("rho"); "": rho for the dpmpp, log for the rest.
+    sampling.schedule = ""
+    sampling.rho = 7.0  # of that schedule; > 0
+    sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps
     sampling.z_max = 0.0  # where the backward ODE starts; > z_min; 0: from the data
     sampling.z_min = 1e-3  # where it ends; > 0
     sampling.upper_norm = 0.0  # norm at which draws from the prior are clipped; 0: from the data

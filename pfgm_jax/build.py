@@ -83,6 +83,9 @@ def create_solver(config: ml_collections.ConfigDict) -> Solver:
         steps=sampling.N,
         max_steps=sampling.max_steps,
         shared_step=sampling.shared_step,
+        schedule=sampling.schedule,
+        rho=sampling.rho,
+        levels=tuple(sampling.levels),
     )
 
 

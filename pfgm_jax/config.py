@@ -1,5 +1,6 @@
 """Everything a config has to satisfy, checked once before any work."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.methods.poisson import hyper_parameters
 from pfgm_jax.models import ncsnv2
 from pfgm_jax.models.layers import ACTIVATIONS
-from pfgm_jax.ode import SOLVERS
+from pfgm_jax.ode import SCHEDULES, SOLVERS
 
 _Check = Callable[[Any], bool]
 
@@ -72,6 +73,15 @@ RANGES: dict[str, tuple[_Check, str]] = {
     "sampling.atol": _above(0),
     "sampling.max_steps": _at_least(1),
     "sampling.N": _at_least(1),
+    "sampling.schedule": (
+        lambda v: v in ("", *SCHEDULES),
+        f"choose one of {', '.join(SCHEDULES)}, or '' for the solver's",
+    ),
+    "sampling.rho": _above(0),
+    "sampling.levels": (
+        lambda v: _all_are((int, float), v) and all(a > b > 0 for a, b in itertools.pairwise((math.inf, *v))),
+        "give positive numbers, each below the one before it, such as (10.0,1.0,0.1), or ()",
+    ),
     "sampling.z_max": _at_least(0),
     "sampling.z_min": _above(0),
     "sampling.upper_norm": _at_least(0),
@@ -218,6 +228,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"sampling.z_max is {sampling.z_max}, not above sampling.z_min, which is {sampling.z_min}; "
             "the ODE runs from z_max down to z_min"
+        )
+    if sampling.levels and (
+        min(sampling.levels) <= sampling.z_min or (sampling.z_max and max(sampling.levels) >= sampling.z_max)
+    ):
+        raise InputError(
+            f"sampling.levels is {tuple(sampling.levels)}, which must lie above sampling.z_min = {sampling.z_min} and "
+            f"below sampling.z_max{f' = {sampling.z_max:.6g}' if sampling.z_max else ''}"
         )
 
 
@@ -450,6 +467,8 @@ def read(workdir: Folder, defaults: ml_collections.ConfigDict | None = None) -> 
     path = workdir / "config.json"
     try:
         saved = json.loads(path.read_text())
+        for group in ("data", "training", "sampling", "model", "optim"):
+            saved[group]  # as old as runs
         for group, fields in to_dict(defaults).items() if defaults else ():
             saved[group] = {**fields, **saved.get(group, {})} if isinstance(fields, dict) else saved.get(group, fields)
         config = from_dict(saved)

@@ -1,13 +1,15 @@
 """Figures of an evaluation: quality against evaluations, norms along trajectories, paths between and around latents."""
 
+import contextlib
+import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
 from pfgm_jax import datasets, evaluation, latents, ode, sharding, writers
 from pfgm_jax.folders import Folder, write_whole
@@ -54,6 +56,7 @@ def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> F
             config = model.config.copy_and_resolve_references()
             config.sampling.ode_solver = name
             config.sampling.update(setting)
+            config.sampling.levels = ()
             of_setting = Pretrained(config, model.params, model.step)
             pieces = folder / "nfe" / f"{name}-{next(iter(setting.values()))}"
             rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
@@ -78,12 +81,13 @@ def _steps(name: str) -> list[dict[str, int]]:
 def norm_curve(model: Pretrained, folder: Folder) -> Folder:
     """Norms of samples on their way from the prior, with their quartiles, as JSON and a plot (section 4.3)."""
     times = jnp.linspace(model.method.t_prior, model.method.t_data, HEIGHTS)
+    solver = dataclasses.replace(model.solver, levels=())  # which are those of a single solve
 
     @jax.jit
     def states(params, key):
         net = model.network(params)
         x = model.method.prior_sample(key, TRAJECTORIES)
-        return ode.trajectory(lambda y, t: model.method.velocity(net, y, t), x, times, model.solver)
+        return ode.trajectory(lambda y, t: model.method.velocity(net, y, t), x, times, solver)
 
     path, end = states(model.params, Keys.of(model.config.seed).samples)
     ode.Solution(*(np.asarray(part) for part in end)).check()
@@ -125,27 +129,30 @@ def _grid(model: Pretrained, path: np.ndarray, file: Folder) -> Folder:
     return array
 
 
-def _plot_quality(path: Folder, curves: dict[str, list[dict[str, float]]]) -> None:
+@contextlib.contextmanager
+def _axes(path: Folder) -> Iterator[Any]:
+    """Axes to draw on, with logarithmic scales; then saved as a picture."""
+    from matplotlib.figure import Figure  # takes a second, which training is spared
+
     figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in curves.items():
-        axes.plot([p["evaluations"] for p in points], [p["fid"] for p in points], marker="o", markersize=4, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="evaluations of the network", ylabel="Fréchet distance")
+    axes = figure.add_subplot(xscale="log", yscale="log")
+    yield axes
     axes.legend()
-    _save(path, figure)
+    with path.open("wb") as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def _plot_quality(path: Folder, curves: dict[str, list[dict[str, float]]]) -> None:
+    with _axes(path) as axes:
+        for name, points in curves.items():
+            evaluations, distances = ([p[field] for p in points] for field in ("evaluations", "fid"))
+            axes.plot(evaluations, distances, marker="o", markersize=4, label=name)
+        axes.set(xlabel="evaluations of the network", ylabel="Fréchet distance")
 
 
 def _plot_norms(path: Folder, z: Float[np.ndarray, " T"], quartiles: Float[np.ndarray, "3 T"]) -> None:
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot()
     lower, median, upper = quartiles
-    axes.fill_between(z, lower, upper, alpha=0.3, label="quartiles")
-    axes.plot(z, median, label="median")
-    axes.set(xscale="log", yscale="log", xlabel="z", ylabel="norm of the samples")
-    axes.legend()
-    _save(path, figure)
-
-
-def _save(path: Folder, figure: Figure) -> None:
-    with path.open("wb") as file:
-        figure.savefig(file, format="png", dpi=100)
+    with _axes(path) as axes:
+        axes.fill_between(z, lower, upper, alpha=0.3, label="quartiles")
+        axes.plot(z, median, label="median")
+        axes.set(xlabel="z", ylabel="norm of the samples")

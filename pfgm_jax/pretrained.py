@@ -81,8 +81,8 @@ class Pretrained:
         x = np.asarray(self.scaling.encode(self.check(images)))
         return self._solve(self._encode, x)
 
-    def decode(self, z: Float[np.ndarray | Array, "n H W C"]) -> Num[np.ndarray, "n H W C"]:
-        """The images of latents z.
+    def decode(self, z: Num[np.ndarray | Array, "..."]) -> Num[np.ndarray, "n H W C"]:
+        """The images of latents z [n, H, W, C].
 
         Raises:
           InputError: they are not latents of the model.
@@ -90,9 +90,8 @@ class Pretrained:
         """
         z = np.asarray(z, np.float32)
         if z.shape[1:] != self.shape or not np.isfinite(z).all():
-            raise InputError(
-                f"latents have shape {z.shape}; give finite numbers [n, {', '.join(map(str, self.shape))}]"
-            )
+            shown = ", ".join(map(str, self.shape))
+            raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {shown}]")
         return np.asarray(self.scaling.decode(self._solve(self._decode, z)))
 
     def interpolate(
@@ -246,7 +245,7 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Pr
     defaults = None
     with contextlib.suppress(ImportError):  # configs/ is beside the package, not in it
         defaults = importlib.import_module("configs.default").get_config()
-    config = config_lib.read(folder, defaults)
+    config = config_lib.read(folder, defaults).lock()  # fields cannot be added
     try:
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:
