@@ -2,13 +2,15 @@
 
     python -m benchmarks.field
 
-Each is measured in a process of its own, one after the other and twice over; memory is the growth of the process's
-peak resident size during the computation. The broadcast formula is the definition, written plainly in NumPy in float32.
+Each is measured in a process of its own, one after the other, twice over for the size that the paper trains with;
+memory is the growth of the process's peak resident size during the computation. The broadcast formula is the
+definition, written plainly in NumPy in float32, where the memory suffices.
 """
 
 import argparse
+import functools
+import itertools
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -19,23 +21,27 @@ import numpy as np
 
 from pfgm_jax.field import poisson_field
 
-POINTS, CHARGES, DIM = 128, 4096, 3072
+POINTS = 128
+CHARGES, DIM = (512, 4096, 50_000), (192, 3072, 12_288)
+PAPER = (4096, 3072)
+CHUNK = 4096
+LARGEST = 13 << 30  # bytes of the two arrays of differences that the broadcast formula holds at a time
 SCALES = (1e-3, 1e-2, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0, 3e4)
 
 
-def _problem(scale: float = 3.0):
+def _problem(charges: int, dim: int, scale: float = 3.0):
     """Image-like charges, duplicates among them, and points at distances up to `scale`, one on a charge."""
     rng = np.random.default_rng(0)
-    basis = rng.normal(size=(20, DIM))
-    charges = np.tanh(0.5 * rng.normal(size=(CHARGES, 20)) @ basis) + 0.3 * rng.normal(size=(CHARGES, DIM))
-    charges[CHARGES // 2 :][: POINTS // 2] = charges[: POINTS // 2]
-    direction = rng.normal(size=(POINTS, DIM))
+    normal = lambda *shape: rng.standard_normal(shape, np.float32)
+    y = np.tanh(0.5 * normal(charges, 20) @ normal(20, dim)) + 0.3 * normal(charges, dim)
+    y[charges // 2 :][: POINTS // 2] = y[: POINTS // 2]
+    direction = normal(POINTS, dim)
     direction *= rng.uniform(0, scale, (POINTS, 1)) / np.linalg.norm(direction, axis=1, keepdims=True)
     direction[0] = 0
     z = rng.uniform(0, scale, POINTS)
     z[0] = 0
     as_float32 = lambda a: np.asarray(a, np.float32)
-    return as_float32(charges[:POINTS] + direction), as_float32(z), as_float32(charges)
+    return as_float32(y[:POINTS] + direction), as_float32(z), as_float32(y)
 
 
 def broadcast_formula(x, z, charges):
@@ -60,15 +66,14 @@ def exact_field(x, z, charges):
     return np.array(rows)
 
 
-def _measure(which: str) -> dict[str, float]:
-    x, z, charges = _problem()
+def _measure(which: str, charges: int, dim: int) -> dict[str, float]:
+    problem = _problem(charges, dim)
     if which == "ours":
-        arrays = [jax.device_put(a) for a in (x, z, charges)]
-        compute = lambda: jax.block_until_ready(poisson_jit(*arrays))
-        poisson_jit = jax.jit(poisson_field).lower(*arrays).compile()
-        repeat = 5
+        arrays = [jax.device_put(a) for a in problem]
+        field = jax.jit(functools.partial(poisson_field, chunk_size=CHUNK)).lower(*arrays).compile()
+        compute, repeat = (lambda: jax.block_until_ready(field(*arrays))), 5
     else:
-        compute, repeat = (lambda: broadcast_formula(x, z, charges)), 1
+        compute, repeat = (lambda: broadcast_formula(*problem)), 1
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     before = peak()
     seconds = []
@@ -79,35 +84,59 @@ def _measure(which: str) -> dict[str, float]:
     return {"seconds": min(seconds), "bytes": peak() - before}
 
 
-def main():
-    """Prints the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--measure", choices=("ours", "broadcast"))
-    which = parser.parse_args().measure
-    if which:
-        print(json.dumps(_measure(which)))
-        return
-    print(f"{platform.processor() or platform.machine()}, JAX {jax.__version__}, NumPy {np.__version__}")
-    print(f"field of {CHARGES} charges at {POINTS} points, N = {DIM}")
+def _in_turns(charges: int, dim: int) -> dict[str, dict[str, float]]:
+    """The least of what each needed, in a process for every measurement."""
+    fits = 8 * POINTS * charges * dim <= LARGEST
     best: dict[str, dict[str, float]] = {}
-    for name in ("ours", "broadcast") * 2:
-        command = [sys.executable, "-m", "benchmarks.field", "--measure", name]
+    for name in (("ours", "broadcast") if fits else ("ours",)) * (2 if (charges, dim) == PAPER else 1):
+        command = [sys.executable, "-m", "benchmarks.field", "--measure", name, str(charges), str(dim)]
         result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         best[name] = {k: min(v, best.get(name, result)[k]) for k, v in result.items()}
-    for quantity, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e-6)):
-        ours, theirs = best["ours"][quantity] * scale, best["broadcast"][quantity] * scale
-        print(f"{quantity}: ours {ours:.3g} {unit}, broadcast {theirs:.3g} {unit}, ratio {theirs / ours:.0f}")
-    field = jax.jit(poisson_field, static_argnames="chunk_size")
+    return best
+
+
+def main():
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
+    measure = parser.parse_args().measure
+    if measure:
+        print(json.dumps(_measure(measure[0], int(measure[1]), int(measure[2]))))
+        return
+    print(
+        f"the field at {POINTS} points, at most {CHUNK} charges at a time; ratios are of the broadcast formula to ours"
+    )
+    columns = f"{'ours':>10} {'broadcast':>10} {'ratio':>6}"
+    print(f"{'N':>6} {'charges':>8} {columns} {columns}")
+    ours = {}
+    for dim, charges in itertools.product(DIM, CHARGES):
+        best = _in_turns(charges, dim)
+        ours[charges, dim] = best["ours"]["seconds"]
+        line = f"{dim:6} {charges:8}"
+        for quantity, unit, scale in (("seconds", "ms", 1e3), ("bytes", "MB", 1e-6)):
+            mine = best["ours"][quantity] * scale
+            line += f" {mine:7.4g} {unit}"
+            if "broadcast" in best:
+                theirs = best["broadcast"][quantity] * scale
+                line += f" {theirs:7.6g} {unit} {theirs / max(mine, 1):6.0f}"
+            else:
+                line += f" {'does not fit':>17}"
+        print(line, flush=True)
+    share = ours[50_000, DIM[1]] / ours[4096, DIM[1]]
+    print(f"50,000 charges take {share:.1f} times the time of 4,096 at N = {DIM[1]}")
+    print(f"worst relative error of a row against float64, {PAPER[0]} charges, N = {PAPER[1]}:")
     for scale in SCALES:
-        problem = _problem(scale)
+        problem = _problem(*PAPER, scale)
         exact = exact_field(*problem)
         norm = np.maximum(np.linalg.norm(exact, axis=1), 1e-30)
         errors = [
-            (np.linalg.norm(np.asarray(field(*problem, chunk_size=size)) - exact, axis=1) / norm).max()
-            for size in (CHARGES, 1000)
+            (np.linalg.norm(np.asarray(_field(*problem, chunk_size=size)) - exact, axis=1) / norm).max()
+            for size in (CHUNK, 1000)
         ]
-        print(f"scale {scale:g}: worst relative error of a row {errors[0]:.1e}, in chunks of 1000 {errors[1]:.1e}")
+        print(f"points at up to {scale:g}: {errors[0]:.1e}, in chunks of 1000 {errors[1]:.1e}", flush=True)
 
+
+_field = jax.jit(poisson_field, static_argnames="chunk_size")
 
 if __name__ == "__main__":
     main()
