@@ -245,14 +245,16 @@ def _draw_lines(space, lines: Float[np.ndarray, "T L 2"], heights: Float[np.ndar
 
 
 def _draw_hemisphere(space, radius: float) -> None:
-    azimuth, polar = np.meshgrid(np.linspace(0, 2 * np.pi, 60), np.linspace(0, np.pi / 2, 16))
-    space.plot_surface(
+    # As lines: a shaded surface would break up into patches in the few colours of a GIF.
+    azimuth, polar = np.meshgrid(np.linspace(0, 2 * np.pi, 61), np.linspace(0, np.pi / 2, 31))
+    space.plot_wireframe(
         radius * np.sin(polar) * np.cos(azimuth),
         radius * np.sin(polar) * np.sin(azimuth),
         radius * np.cos(polar),
-        color="steelblue",
-        alpha=0.12,
-        linewidth=0,
+        rcount=7,
+        ccount=20,
+        color="lightsteelblue",
+        linewidth=0.5,
     )
     space.set(xlabel="x", ylabel="y", zlabel="z")
     space.set_box_aspect((1, 1, 0.5))
@@ -271,5 +273,8 @@ def _save_gif(path: Path, frames: Sequence[UInt8[np.ndarray, "H W C"]], millisec
         some = Image.fromarray(np.concatenate(frames[:: -(-len(frames) // 8)]))
         # A palette by coverage: by frequency, few pixels in bright colours would lose against the many of the ground.
         palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        colours = np.reshape(palette.getpalette() or [], (-1, 3))
+        colours[colours.sum(axis=1).argmax()] = 255  # the ground, which it only comes near
+        palette.putpalette(colours.ravel().tolist())
         pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=list(milliseconds), loop=0)

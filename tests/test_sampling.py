@@ -25,7 +25,7 @@ def test_exact_field_carries_the_prior_to_the_charges_in_equal_shares(dim):
     # The paper's formula below z_exp takes |E_x| for |E|, which shows in these distances: hence the exact one.
     method = Poisson(shape=(1, 1, dim), z_max=100.0, upper_norm=1e30, exact_substitution=True)
     solver = Solver("rk45", rtol=1e-5, atol=1e-6)
-    draw = jax.jit(lambda key: sampling.sample(method, _exact_network(charges), key, 4096, solver))
+    draw = jax.jit(lambda key: sampling.sample(method, _exact_network(charges), key, 2048, solver))
     x = np.asarray(draw(jax.random.key(0)).check().x, np.float64)[:, 0, 0]
 
     squared = ((x[:, None] - np.asarray(charges, np.float64)) ** 2).sum(-1)
