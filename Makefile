@@ -24,7 +24,7 @@ lint: install
 	.venv/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.field
+	$(PYTHON) -m benchmarks
 
 soak: install
 	$(PYTHON) -m tests.killing

@@ -1,17 +1,17 @@
-"""What sampling costs beyond its evaluations of the network, for every solver.
+"""What sampling and likelihoods cost beyond their evaluations of the network, for every solver.
 
     python -m benchmarks.sampling [--config digits] [--workdir DIR] [--batch 64] [--steps 20] [--rounds 5]
 
-Prints the time of a batch of samples over evaluations times the time of one forward pass of the same network on the
-same batch. Solvers and forward passes take turns in one process, and each round has its own ratio, so that a machine
-that is busy with something else slows both; the time of all cores that the process used is less disturbed than that of
-the clock. Without --workdir the parameters are random, on which only the evaluations
-of the adaptive solvers depend.
+Prints the time of a batch over evaluations times the time of one evaluation by itself: of the network for samples; of
+the network and its product with a tangent for likelihoods, which is also given in forward passes. Solvers and single
+evaluations take turns in one process, and each round has its own ratio, so that a machine that is busy with something
+else slows both; the time of all cores that the process used is less disturbed than that of the clock. Without --workdir
+the parameters are random, on which only the evaluations of the adaptive solvers depend.
 """
 
 import argparse
+import dataclasses
 import importlib
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 import pfgm_jax
-from pfgm_jax import build, datasets, models, sampling
+from pfgm_jax import build, datasets, likelihood, models, sampling
 from pfgm_jax import config as config_lib
 from pfgm_jax.ode import ADAPTIVE, SOLVERS, Solver
 
-FORWARDS = 20
+SINGLE = 20  # evaluations that are timed together
 
 
 def random_params(model, config, key: jax.Array) -> PyTree:
@@ -64,34 +64,47 @@ def main() -> None:
         params = random_params(models.create_model(config), config, jax.random.key(0))
     model, method = models.create_model(config), build.create_method(config)
 
+    net = lambda params: lambda y, cond: jnp.asarray(model.apply({"params": params}, y, cond))
     x = method.prior_sample(jax.random.key(1), arguments.batch)
     z = jnp.full(arguments.batch, 0.3)
-    forward = jax.jit(lambda params, x, z: model.apply({"params": params}, x, z))
+    probe = jnp.sign(x)
+    forward = jax.jit(lambda params: net(params)(x, z))
+    tangent = jax.jit(lambda params: jax.jvp(lambda y: net(params)(y, z), (x,), (probe,)))
 
     def sampler(solver: Solver):
-        solve = lambda params, x: sampling.integrate(
-            method, lambda y, cond: jnp.asarray(model.apply({"params": params}, y, cond)), x, solver
-        )
-        return jax.jit(solve)
+        return jax.jit(lambda params: sampling.integrate(method, net(params), x, solver))
+
+    image = jnp.tanh(x / jnp.std(x, axis=(1, 2, 3), keepdims=True))
+    measured = dataclasses.replace(method, drift_epsilon=0.0)
+    of_images = jax.jit(
+        lambda params: likelihood.log_prob(measured, net(params), image, Solver(rtol=1e-3, atol=1e-3), probe[None])
+    )
 
     solvers = {name: Solver(name, steps=arguments.steps) for name in SOLVERS}
     solvers |= {f"{name}, shared step": Solver(name, shared_step=True) for name in ADAPTIVE}
-    samplers = {name: sampler(solver) for name, solver in solvers.items()}
-    evaluations = {name: np.asarray(sample(params, x).check().evaluations) for name, sample in samplers.items()}
-    jax.block_until_ready(forward(params, x, z))
+    calls = {name: (sampler(solver), forward) for name, solver in solvers.items()}
+    calls["likelihood by rk45"] = (of_images, tangent)
+    evaluations = {name: np.asarray(call(params).check().evaluations) for name, (call, _) in calls.items()}
+    for call in (forward, tangent):
+        jax.block_until_ready(call(params))
 
-    ratios: dict[str, list[np.ndarray]] = {name: [] for name in samplers}
+    ratios: dict[str, list[np.ndarray]] = {name: [] for name in calls}
+    tangents: list[float] = []
     for _ in range(arguments.rounds):
-        for name, sample in samplers.items():
-            passes = lambda: [forward(params, x, z) for _ in range(FORWARDS)]
-            before = seconds(passes)
-            took = seconds(lambda sample=sample: sample(params, x))
-            one = (before + seconds(passes)) / (2 * FORWARDS)
-            ratios[name].append(took / (evaluations[name].max() * one))
+        for name, (call, one) in calls.items():
+            single = lambda one=one: [one(params) for _ in range(SINGLE)]
+            before = seconds(single)
+            took = seconds(lambda call=call: call(params))
+            each = (before + seconds(single)) / (2 * SINGLE)
+            ratios[name].append(took / (evaluations[name].max() * each))
+        of_forward, of_tangent = (
+            seconds(lambda c=c: [c(params) for _ in range(SINGLE)])[0] for c in (forward, tangent)
+        )
+        tangents.append(of_tangent / of_forward)
 
-    print(f"{platform.machine()}, JAX {jax.__version__}, {jax.devices()[0].device_kind}")
-    print(f"batch {arguments.batch}, one forward pass {1e3 * one[0]:.2f} ms in the last round; medians of the rounds")
-    print(f"{'':24} {'evaluations':^20}   {'time / (most x forward)':^30}")
+    print(f"batch {arguments.batch}, one forward pass {1e3 * of_forward / SINGLE:.2f} ms in the last round; medians of")
+    print(f"{arguments.rounds} rounds; a forward pass with a tangent takes {np.median(tangents):.2f} forward passes")
+    print(f"{'':24} {'evaluations':^20}   {'time / (most x one evaluation)':^30}")
     print(f"{'solver':24} {'mean':>10} {'most':>9}   {'clock':>10} {'rounds':>18} {'CPU':>10}")
     for name, values in ratios.items():
         of, (clock, cpu) = evaluations[name], np.median(values, axis=0)

@@ -8,14 +8,12 @@ which is the least that any of them can take. The first step is done when metric
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 
 LEAST = "import jax.numpy as jnp; print(jnp.ones(()) + 1)"
@@ -67,7 +65,6 @@ def main() -> None:
             for name in ("cold", "warm"):
                 rounds[name].append(first_step(arguments.config, Path(cache)))
         rounds["JAX alone"].append(least())
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, JAX {jax.__version__}")
     print(f"from the command to the first step of {arguments.config}, medians of {arguments.rounds} rounds")
     cold = np.array(rounds["cold"])
     for name, values in rounds.items():
