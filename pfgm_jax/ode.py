@@ -27,8 +27,9 @@ SCHEDULES = ("log", "rho")
 # The first step of an adaptive solve as a share of the interval. Both ends of the ODE are nearly straight lines in e^t,
 # so that a large step is accepted at tolerances in use; one that is not costs a single rejection.
 FIRST_STEP = 0.04
-# Gains of the controller of step sizes. With diffrax's own, of integral control alone, a trained digits model rejected
-# three times as many steps, and samples ended with twice the error after as many evaluations.
+# Gains of the controller of step sizes. With diffrax's own, of integral control alone, samples of a trained digits
+# model at a tolerance of 1e-4 ended with a quarter more error (with a shared step: twice as much) after as many
+# evaluations on the average, and the slowest sample of a thousand took 115 rather than 103.
 PROPORTIONAL_GAIN, INTEGRAL_GAIN = 0.1, 0.6
 
 
