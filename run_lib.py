@@ -251,37 +251,44 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
     """
     config = _of_run(config, workdir)
     dataset = build.load_dataset(config)
+    options, devices = config.eval, Devices.all()
+    # What cannot be measured is refused before anything is.
+    compare: Any = None
+    if options.enable_sampling:
+        compare = sharding.first_does(lambda: evaluation.create_comparison(config, dataset))
+    if options.enable_loss:
+        config_lib.validate_devices(config, dataset, devices.count)
+    images = evaluation.images_of(config) if options.enable_bpd else None
     reports = []
-    for step in _steps(config.eval.checkpoints, workdir):
+    for step in _steps(options.checkpoints, workdir):
         model = Pretrained(config, *load_params(workdir, step))
-        report = _evaluate_step(model, dataset, workdir / "eval" / str(model.step))
-        sharding.first_does(functools.partial(_write_report, workdir, model.step, report))
+        folder = workdir / "eval" / str(model.step)
+        report: dict[str, Any] = {"step": model.step}
+        if options.enable_sampling:
+            report |= _evaluate_samples(model, compare, folder / "samples")
+        if options.enable_loss:
+            report["held_out_loss"] = _held_out_loss(config, dataset, devices)(model.params)
+        if images is not None:
+            rows = evaluation.likelihoods(model, images, folder / "bpd", evaluation.images_record(config, images))
+            report |= evaluation.summary_of_bits(rows)
+        write = functools.partial(_write_report, workdir, model, report)
+        sharding.first_does(write)
+        report |= curves.make(model, dataset, folder)
+        sharding.first_does(write)
         reports.append(report)
     log.info("%s", evaluation.table(reports))
     return reports
 
 
-def _evaluate_step(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> dict[str, Any]:
-    config, options = model.config, model.config.eval
-    report: dict[str, Any] = {"step": model.step}
-    if options.enable_sampling:
-        rows = evaluation.draw_samples(model, folder / "samples", options.num_samples)
-        report["samples"] = options.num_samples
-        report |= sharding.first_does(lambda: evaluation.compare(rows["samples"], config, dataset)) or {}
-        report["evaluations"] = float(rows["evaluations"].mean())
-        # Of the typical batch: the first has compiled.
-        report["samples_per_second"] = min(config.sampling.batch_size, options.num_samples) / float(
-            np.median(rows["seconds"])
-        )
-    if options.enable_loss:
-        devices = Devices.all()
-        config_lib.validate_devices(config, dataset, devices.count)
-        report["held_out_loss"] = _held_out_loss(config, dataset, devices)(model.params)
-    if options.enable_bpd:
-        rows = evaluation.likelihoods(model, evaluation.images_of(config), folder / "bpd", _images_record(config))
-        report |= evaluation.summary_of_bits(rows)
-    curves.add(report, model, dataset, folder)
-    return report
+def _evaluate_samples(model: Pretrained, compare: Callable, folder: Folder) -> dict[str, Any]:
+    config = model.config
+    rows = evaluation.draw_samples(model, folder, config.eval.num_samples)
+    found = sharding.first_does(lambda: compare(rows["samples"])) or {}
+    # The first batch has compiled.
+    seconds = float(np.median(rows["seconds"][1:] if len(rows["seconds"]) > 1 else rows["seconds"]))
+    speed = min(config.sampling.batch_size, config.eval.num_samples) / seconds
+    evaluations = float(rows["evaluations"].mean())
+    return {"samples": config.eval.num_samples, **found, "evaluations": evaluations, "samples_per_second": speed}
 
 
 def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
@@ -299,35 +306,30 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     """
     model = _pretrained(config, workdir, config.sampling.checkpoint or None)
     config, images = model.config, evaluation.images_of(model.config)
-    record = _images_record(config)
-    name = f"{model.step}-{zlib.crc32(repr(sorted(record.items())).encode()):08x}"
-    folder = workdir / "likelihood" / name
+    record = evaluation.images_record(config, images)
+    made = json.dumps({**model.record, **record}, sort_keys=True)
+    folder = workdir / "likelihood" / f"{model.step}-{zlib.crc32(made.encode()):08x}"
     rows = evaluation.likelihoods(model, images, folder / "pieces", record)
-    summary = {"step": model.step, "count": len(images), **record, **evaluation.summary_of_bits(rows)}
+    summary = {"step": model.step, **record, **evaluation.summary_of_bits(rows)}
     sharding.first_does(lambda: writers.write_likelihoods(folder, rows["bits"], rows["evaluations"], summary))
     log.info(
         "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",
         config.eval.bpd_dataset,
         summary["bits_per_dim"],
-        summary["bits_per_dim_standard_error"],
-        len(images),
+        summary["bits_per_dim_standard_error"] or math.nan,
+        summary["bits_per_dim_images"],
         folder / "table.csv",
     )
     return folder
 
 
-def _images_record(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    of_run = config.eval.bpd_dataset in ("test", "train")
-    return {
-        "dataset": config.data.dataset if of_run else "",
-        "images": config.eval.bpd_dataset,
-        "of": config.eval.num_images,
-    }
-
-
 def _of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_collections.ConfigDict:
     config_lib.validate(config)
-    return config_lib.fill_in_from_run(config, config_lib.read(workdir, default.get_config()))
+    saved = config_lib.read(workdir, default.get_config())
+    config = config_lib.fill_in_from_run(config, saved)
+    for change in config_lib.differences(config, saved, ["data.dataset"]):
+        log.warning("Unlike in training, %s", change)
+    return config
 
 
 def _pretrained(config: ml_collections.ConfigDict, workdir: Folder, step: int | None) -> Pretrained:
@@ -344,12 +346,14 @@ def _steps(chosen: str, workdir: Folder) -> list[int | None]:
         return list(checkpoints.steps()) or [None]
 
 
-def _write_report(workdir: Folder, step: int, report: dict[str, Any]) -> None:
-    write_whole(workdir / "eval" / f"{step}.json", (json.dumps(report, indent=1) + "\n").encode())
+def _write_report(workdir: Folder, model: Pretrained, report: dict[str, Any]) -> None:
+    values = config_lib.to_dict(model.config)
+    content = {**report, "config": {group: values[group] for group in ("data", "sampling", "eval")}}
+    write_whole(workdir / "eval" / f"{model.step}.json", (json.dumps(content, indent=1) + "\n").encode())
     numbers = {f"eval/{name}": value for name, value in report.items() if isinstance(value, float)}
     with tensorboardX.SummaryWriter(str(workdir / "tensorboard"), filename_suffix=".eval") as events:
         for name, value in numbers.items():
-            events.add_scalar(name, value, step)
+            events.add_scalar(name, value, model.step)
 
 
 def _progress(total: int, unit: str, initial: int = 0) -> tqdm:

@@ -161,6 +161,7 @@ _IDENTITY = (
     "data.shift",
     "data.scale",
     "data.centered",
+    "data.uniform_dequantization",
     "training.sde",
     "training.gamma",
     "model.name",

@@ -24,11 +24,11 @@ PAIRS, SHARES = 8, 10
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
-def add(report: dict[str, Any], model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> None:
-    """Makes the figures that the fields of `eval` ask for, in a folder, and adds their names to a report.
+def make(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> dict[str, str]:
+    """Makes the figures that the fields of `eval` ask for, in a folder; their paths by their names.
 
     Raises:
-      InputError: see `evaluation.compare`.
+      InputError: see `evaluation.create_comparison`.
       SolveError: the ODE could not be solved.
     """
     options = model.config.eval
@@ -39,9 +39,7 @@ def add(report: dict[str, Any], model: Pretrained, dataset: datasets.Dataset, fo
         "interpolation": (options.enable_interpolate, lambda: interpolation(model, folder)),
         "rescaling": (options.enable_rescale, lambda: rescaling(model, folder)),
     }
-    for name, (wanted, make) in makers.items():
-        if wanted:
-            report[name] = str(make())
+    return {name: str(make_it()) for name, (wanted, make_it) in makers.items() if wanted}
 
 
 def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> Folder:
@@ -50,6 +48,7 @@ def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> F
     The paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
     """
     curves: dict[str, list[dict[str, float]]] = {}
+    compare: Any = sharding.first_does(lambda: evaluation.create_comparison(model.config, dataset))
     for name in ode.SOLVERS:
         settings = [{"rtol": t, "atol": t} for t in TOLERANCES] if name in ode.ADAPTIVE else _steps(name)
         for setting in settings:
@@ -60,7 +59,7 @@ def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> F
             of_setting = Pretrained(config, model.params, model.step)
             pieces = folder / "nfe" / f"{name}-{next(iter(setting.values()))}"
             rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
-            found = sharding.first_does(lambda r=rows, c=config: evaluation.compare(r["samples"], c, dataset)) or {}
+            found = sharding.first_does(lambda r=rows: compare(r["samples"])) or {}
             point = {**setting, "evaluations": float(rows["evaluations"].mean()), **found}
             curves.setdefault(name, []).append(point)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import http.client
 import logging
 import urllib.error
 import urllib.request
@@ -55,7 +56,7 @@ def obtain(raw: Published, downloads: Path) -> Path:
     partial = path.with_suffix(path.suffix + ".part")
     try:
         _download(raw, partial)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
             f"{raw.name} cannot be downloaded from {raw.url} ({reason}){raw.trouble}; or get it elsewhere and put it at"
@@ -84,9 +85,13 @@ def _download(raw: Published, partial: Path) -> None:
             partial.open("ab" if have else "wb") as file,
             tqdm(desc=raw.name, total=raw.size, initial=have, unit="B", unit_scale=True) as bar,
         ):
+            start = file.tell()
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
+            received, promised = file.tell() - start, response.headers["Content-Length"]
+    if promised and received < int(promised):  # a connection that is lost looks like the end of the file
+        raise OSError(f"the connection was lost after {received} of {promised} bytes: run it again to go on")
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What an evaluation is made of: rows that survive interruptions, metrics, reports."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import logging
@@ -14,8 +15,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import UInt8
 
-from pfgm_jax import build, datasets, metrics, sharding
-from pfgm_jax.config import to_dict
+from pfgm_jax import build, datasets, metrics, ode, sharding
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.pretrained import Pretrained
@@ -24,6 +24,9 @@ from pfgm_jax.sharding import Devices
 log = logging.getLogger("pfgm_jax")
 
 Rows = dict[str, np.ndarray]
+
+# Images that are hashed, spread evenly over a split.
+HASHED = 4096
 
 
 def rows_in_pieces(
@@ -100,27 +103,31 @@ def draw_samples(model: Pretrained, folder: Folder, n: int) -> Rows:
     Raises:
       SolveError: the ODE could not be solved.
     """
-    options = to_dict(model.config)["sampling"]
-    # These do not change a sample.
-    record = {name: value for name, value in options.items() if name not in ("num_samples", "checkpoint")}
     size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
 
     def compute(first):
         (batch,) = model.draw(size, model.config.seed, first)
-        x, evaluations, _ = batch.check(first)
-        return {"samples": np.asarray(model.scaling.decode(x)), "evaluations": np.asarray(evaluations)}
+        keep = min(size, n - first)
+        ode.Solution(*(part[:keep] for part in batch)).check(first)
+        return {"samples": np.asarray(model.scaling.decode(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
-    return rows_in_pieces(folder, {**record, "seed": model.config.seed, "step": model.step}, n, size, compute)
+    return rows_in_pieces(folder, model.record, n, size, compute)
 
 
-def compare(
-    images: UInt8[np.ndarray, "n H W C"], config: ml_collections.ConfigDict, dataset: datasets.Dataset
-) -> dict[str, float]:
-    """FID and its kin of images beside the training data, by process 0 on its own devices.
+def create_comparison(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset
+) -> Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]:
+    """What gives FID and its kin of images beside the training data, by process 0 on its own devices.
 
     Raises:
-      InputError: see `metrics.evaluate`, `metrics.create_extractor` and `metrics.load_statistics`.
+      InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. What is
+        returned raises those of `metrics.evaluate`.
     """
+    if not dataset.levels:
+        raise InputError(
+            f"eval.enable_sampling is True, but {config.data.dataset} holds vectors, and what is compared are images; "
+            "set it to False"
+        )
     options, directory = config.eval, datasets.data_dir(config.data.dir)
     local = Devices.of_this_process()
     size = local.round_up(options.batch_size)
@@ -136,7 +143,7 @@ def compare(
         reference = metrics.load_statistics(Path(options.statistics).expanduser(), expected)
     else:
         reference = metrics.reference_statistics(config.data.dataset, dataset.train, extractor, directory)
-    return metrics.evaluate(metrics.extract(images, extractor), reference)
+    return lambda images: metrics.evaluate(metrics.extract(images, extractor), reference)
 
 
 def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
@@ -156,6 +163,13 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
     return datasets.in_order(build.load_dataset(of_model))[:count]
 
 
+def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:
+    """What tells the images of `eval.bpd_dataset` from others: how many, and a hash of (at most `HASHED` of) them."""
+    shown = np.unique(np.linspace(0, len(images) - 1, min(HASHED, len(images))).astype(np.int64))
+    digest = hashlib.sha256(np.ascontiguousarray(images[shown]).tobytes()).hexdigest()
+    return {"images": config.eval.bpd_dataset, "count": len(images), "hash": digest}
+
+
 def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]) -> Rows:
     """`bits` per dimension of images [n, draws], and `evaluations`; a row of NaN where the ODE could not be solved.
 
@@ -166,11 +180,7 @@ def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: 
       record: of what the images are.
     """
     options = model.config.eval
-    solver = {
-        name: to_dict(model.config)["sampling"][name] for name in ("ode_solver", "rtol", "atol", "N", "z_min", "z_max")
-    }
-    made = {**record, **solver, "divergence": options.divergence, "draws": options.num_probes, "step": model.step}
-    made["seed"] = model.config.seed
+    made = {**model.record, **record, "divergence": options.divergence, "draws": options.num_probes}
     size = Devices.all().round_up(min(options.batch_size, len(images)))
 
     def compute(first):
@@ -182,16 +192,21 @@ def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: 
     return rows_in_pieces(folder, made, len(images), size, compute)
 
 
-def summary_of_bits(rows: Rows) -> dict[str, float]:
-    """Mean bits per dimension of images, and the standard error of that mean over images."""
+def summary_of_bits(rows: Rows) -> dict[str, Any]:
+    """Mean bits per dimension of images, its standard error over images (None of one), and how many were solved."""
     of_image = rows["bits"].mean(axis=1)
     solved = of_image[np.isfinite(of_image)]
     if len(solved) < len(of_image):
         log.warning("The ODE could not be solved for %d of %d images", len(of_image) - len(solved), len(of_image))
     if not len(solved):
         raise InputError("the ODE could be solved for no image; loosen sampling.rtol and sampling.atol, or train on")
-    error = solved.std(ddof=1) / np.sqrt(len(solved)) if len(solved) > 1 else float("nan")
-    return {"bits_per_dim": float(solved.mean()), "bits_per_dim_standard_error": float(error)}
+    error = float(solved.std(ddof=1) / np.sqrt(len(solved))) if len(solved) > 1 else None
+    return {
+        "bits_per_dim": float(solved.mean()),
+        "bits_per_dim_standard_error": error,
+        "bits_per_dim_images": len(solved),
+        "bits_per_dim_unsolved": len(of_image) - len(solved),
+    }
 
 
 def table(reports: list[dict[str, Any]]) -> str:

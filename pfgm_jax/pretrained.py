@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,6 +54,17 @@ class Pretrained:
         # Compiled functions, by the number of samples and of draws.
         self._samplers: dict[int, Callable] = {}
         self._likelihoods: dict[int, Callable] = {}
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """What decides the numbers that the model gives: its parameters, and what the config says of using them."""
+        weights = 0
+        for leaf in jax.tree.leaves(jax.device_get(self.params)):
+            weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
+        values = config_lib.to_dict(self.config)
+        sampling = {k: v for k, v in values["sampling"].items() if k not in ("num_samples", "checkpoint")}
+        of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
+        return {"step": self.step, "weights": weights, "seed": self.config.seed, **of_config}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -115,6 +127,8 @@ class Pretrained:
         self, images: Num[np.ndarray | Array, "n H W C"], seed: int = 0, draws: int = 1
     ) -> Float[np.ndarray, " n"]:
         """Bits per dimension of images, uniformly dequantized; of vectors, of their density in their own units.
+
+        By the model's solver if that chooses its steps, otherwise by RK45 with the config's tolerances.
 
         Args:
           images: image k has the draws of number k.
@@ -222,10 +236,14 @@ class Pretrained:
         method: Any = self.method
         exact = dataclasses.replace(method, drift_epsilon=0.0) if hasattr(method, "drift_epsilon") else method
         divergence = likelihood.Divergence(self.config.eval.divergence)
+        # The steps of the others suit trajectories that are straight in z, and densities are nothing like it.
+        solver = self.solver
+        if solver.name not in ode.ADAPTIVE:
+            solver = dataclasses.replace(solver, name="rk45", levels=())
 
         def bits(params, key, stored, index):
             net, stored = self.network(params), self._devices.split(stored)
-            return likelihood.bits_per_dim(exact, net, key, stored, index, self.scaling, self.solver, divergence, draws)
+            return likelihood.bits_per_dim(exact, net, key, stored, index, self.scaling, solver, divergence, draws)
 
         return self._likelihoods.setdefault(draws, self._compiled(bits))
 
@@ -239,13 +257,14 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Pr
       **overrides: fields of the config, as `load("runs/digits", **{"sampling.ode_solver": "euler"})`.
 
     Raises:
-      InputError: there is no run, no such checkpoint, or a field is out of range.
+      InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
     """
     folder = folders.to_folder(workdir) if isinstance(workdir, str) else workdir
     defaults = None
     with contextlib.suppress(ImportError):  # configs/ is beside the package, not in it
         defaults = importlib.import_module("configs.default").get_config()
     config = config_lib.read(folder, defaults).lock()  # fields cannot be added
+    saved = config.copy_and_resolve_references()
     try:
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:
@@ -253,6 +272,7 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Pr
             f"an override does not fit the config ({error}); configs/default.py lists all fields"
         ) from None
     config_lib.validate(config)
+    config_lib.check_same_model(config, saved)
     return Pretrained(config, *load_params(folder, step))
 
 

@@ -107,7 +107,8 @@ def write_likelihoods(
     write_whole(folder / "table.csv", ("\n".join(lines) + "\n").encode())
     # JSON has no NaN.
     plain = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
-    write_whole(folder / "table.json", (json.dumps({**summary, "rows": plain}, indent=1) + "\n").encode())
+    content = json.dumps({**summary, "rows": plain}, indent=1, allow_nan=False)
+    write_whole(folder / "table.json", f"{content}\n".encode())
 
 
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:

@@ -172,14 +172,15 @@ def server():
             self.server.asked.append(asked)
             start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
             self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(self.server.content) - start))
             self.end_headers()
-            self.wfile.write(self.server.content[start:])
+            self.wfile.write(self.server.content[start : self.server.lost_after])
 
         def log_message(self, *_):
             pass
 
     server = http.server.HTTPServer(("localhost", 0), Handler)
-    server.asked = []
+    server.asked, server.lost_after = [], None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -202,6 +203,13 @@ def test_downloads_are_checked_and_go_on_where_they_stopped(tmp_path, server, mo
     assert server.asked == ["bytes=1000-"]
     dataset = datasets.load_dataset("cifar10", directory=tmp_path / "data")
     np.testing.assert_array_equal(dataset.train[:], made["train"][0])
+
+    server.lost_after = 2000
+    with pytest.raises(InputError, match=f"the connection was lost after 2000 of {len(content)} bytes: run it again"):
+        prepare_lib.prepare("cifar10", tmp_path / "lost")
+    server.lost_after = None
+    prepare_lib.prepare("cifar10", tmp_path / "lost")
+    assert server.asked[1:] == [None, "bytes=2000-"]
 
     server.content = b"<html>quota exceeded</html>"
     with pytest.raises(
