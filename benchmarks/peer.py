@@ -288,6 +288,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.peer = str(Path(arguments.peer).resolve())
+    if not Path(arguments.peer, "models", "ncsnpp.py").is_file():
+        parser.error(f"--peer is {arguments.peer}, which has no models/ncsnpp.py; give the folder of a clone")
     if arguments.side:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
         serve(arguments.side, arguments.folder, arguments.peer)
