@@ -50,7 +50,6 @@ def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
     Raises:
       InputError: the config, the data or the workdir is not fit.
       TrainingError: the loss was not finite.
-      SolveError: samples at a snapshot could not be drawn.
       StorageError: a checkpoint could not be written.
       SystemExit: the process was asked to stop, and has saved its last step.
     """
@@ -135,6 +134,7 @@ def _train(
                     raise TrainingError(f"the parameters of step {step} are not finite; {AFTER_A_BAD_STEP}")
                 checkpoints.save(state, saved_config)
             if stops:
+                checkpoints.wait()
                 log.info("Asked to stop; step %d is saved. To go on, run the same command again", step)
                 raise SystemExit(stop.exit_status)
             if snapshot and training.snapshot_sampling and config.data.levels:

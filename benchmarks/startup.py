@@ -28,8 +28,7 @@ def first_step(config: str, cache: Path) -> float:
         command += ["--config.training.log_freq=1"]
         environment = {
             **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XDG_CACHE_HOME": str(cache),
         }
         metrics = workdir / "metrics.jsonl"
         start = time.perf_counter()

@@ -122,18 +122,20 @@ class Checkpoints:
                     f"it holds {', '.join(map(str, steps)) or 'none'}"
                 )
             steps = [step]
+        damaged = {}
         for candidate in reversed(steps):
             content, damage = self._read(candidate, read)
             if not damage:
+                # Only now, that there is another one: were all of them gone, the run would begin anew.
+                for bad, why in damaged.items():
+                    where = self.directory / str(bad) if self.read_only else self._set_aside(bad)
+                    log.warning("The checkpoint of step %d is damaged (%s) and not used; it is in %s", bad, why, where)
                 return content, candidate
             if step is not None:
                 raise InputError(
                     f"the checkpoint of step {step} in {self.directory} is damaged ({damage}); choose another step"
                 )
-            where = self.directory / str(candidate)
-            if not self.read_only:
-                where = self._set_aside(candidate)
-            log.warning("The checkpoint of step %d is damaged (%s) and not used; it is in %s", candidate, damage, where)
+            damaged[candidate] = damage
         if steps:
             raise InputError(
                 f"all checkpoints in {self.directory} are damaged (steps {', '.join(map(str, steps))}); restore them "
@@ -142,21 +144,39 @@ class Checkpoints:
         return None, 0
 
     def _read(self, step: int, read: Callable[[int], TrainState]) -> tuple[Any, str]:
-        """What was read of a checkpoint, and what is wrong with it; nothing, or the same in all processes."""
+        """What was read of a checkpoint, and what is wrong with it; nothing, or the same in all processes.
+
+        Raises:
+          InputError: its files are as they were saved, but do not fit what is to be restored, or cannot be read now.
+        """
         folder, seal = self.directory / str(step), self._seal_of(step)
-        damage = _damaged_file(folder, seal) if sharding.is_first() and seal.is_file() else ""
-        if damage := sharding.first_text(damage):
+        sealed = sharding.is_first() and seal.is_file()
+        if damage := sharding.first_text(_damaged_file(folder, seal) if sealed else ""):
             return None, damage
-        content = None
+        content, failure = None, ""
         try:
             content = read(step)
             damage = _damaged_array(content, folder, step)
         except Exception as error:  # a damaged file can fail in any way
-            damage = " ".join(str(error).split())[:200] or type(error).__name__
-        return content, sharding.first_text(damage)
+            failure = " ".join(str(error).split())[:200] or type(error).__name__
+        failure = sharding.first_text(failure)
+        if failure and sharding.first_text("sealed" if sealed else ""):
+            raise InputError(
+                f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored ({failure})"
+                "; set the fields of optim back to what they were, or look at the machine's memory and disks"
+            )
+        return content, failure or sharding.first_text(damage)
+
+    def wait(self) -> None:
+        """Waits until what was saved is on disk.
+
+        Raises:
+          StorageError: it cannot be written.
+        """
+        self._writing(self._seal)
 
     def close(self) -> None:
-        """Waits until what was saved is on disk.
+        """Waits until what was saved is on disk, and ends.
 
         Raises:
           StorageError: it cannot be written.
@@ -225,7 +245,7 @@ def _damaged_file(folder: Folder, seal: Folder) -> str:
         found = _file_sums(folder)
     except (OSError, ValueError) as error:
         return f"{seal.name} or a file cannot be read: {error}"
-    wrong = sorted(name for name in {*sealed, *found} if sealed.get(name) != found.get(name))
+    wrong = sorted(name for name in sealed if sealed[name] != found.get(name))
     if not wrong:
         return ""
     return f"its file {wrong[0]} {'is missing' if wrong[0] not in found else 'is not as it was saved'}"

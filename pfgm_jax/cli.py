@@ -1,5 +1,6 @@
 """What the command lines share: flags, logging, and errors as one sentence with exit status 1."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -48,9 +49,13 @@ def set_up_logging() -> None:
 
 def keep_compilations() -> None:
     """Keeps what XLA compiles in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR says where."""
-    if not jax.config.values["jax_compilation_cache_dir"]:
+    if jax.config.values["jax_compilation_cache_dir"]:
+        return
+    with contextlib.suppress(RuntimeError):  # there are users without a home
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         jax.config.update("jax_compilation_cache_dir", str(cache / "pfgm_jax" / "jax"))
+        # By default only what took a second to compile is kept; a start compiles dozens of smaller ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def report_from_first_process_only() -> None:
@@ -61,14 +66,15 @@ def report_from_first_process_only() -> None:
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     set_up_logging()
-    keep_compilations()
     try:
+        keep_compilations()
         main(argv[1:])
     except PfgmError as error:
         # After a failed write an orderly exit would have threads of the storage library print what they stumble on.
         _fail(str(error), at_once=isinstance(error, StorageError))
     except OSError as error:
-        _fail(f"{error}; what was saved before is good: make room or choose another --workdir, and run again")
+        sentence = f"{error}; what was saved before is good: make room or choose another --workdir, and run again"
+        _fail(sentence, at_once=True)
 
 
 def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Workdirs on file systems and in object stores (gs://BUCKET/...)."""
 
+import os
 import pathlib
 
 from etils import epath
@@ -24,5 +25,8 @@ def write_whole(path: Folder, content: bytes) -> None:
         path.write_bytes(content)  # an object appears when it is whole
         return
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # else a loss of power could leave an empty file under the new name
     temporary.replace(path)

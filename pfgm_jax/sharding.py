@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import itertools
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,6 +56,9 @@ def start_processes(multihost: bool) -> None:
             int(environment[name]) if name in environment else None for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
         )
         jax.distributed.initialize(num_processes=count, process_id=number, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+        if threading.current_thread() is threading.main_thread():
+            # JAX has taken the signal for a service that is not used here.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"the processes of this run cannot be connected ({error}); where no cluster says who they are, set "
@@ -129,7 +134,9 @@ class Devices:
     @classmethod
     def all(cls) -> "Devices":
         """Those that JAX knows."""
-        return cls(jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,)))
+        # By processes, which `place` counts on; a mesh that follows the wires of a TPU pod would not be.
+        order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        return cls(jax.sharding.Mesh(np.array(order), (AXIS,), axis_types=(AxisType.Auto,)))
 
     @classmethod
     def of_this_process(cls) -> "Devices":

@@ -58,7 +58,8 @@ def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransfor
 
     return optax.chain(
         optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),
-        optax.add_decayed_weights(optim.weight_decay, _is_trained) if optim.weight_decay else optax.identity(),
+        # Without decay too: its state is part of checkpoints.
+        optax.add_decayed_weights(optim.weight_decay, _is_trained),
         optax.adam(learning_rate, b1=optim.beta1, b2=0.999, eps=optim.eps),
     )
 

@@ -26,7 +26,12 @@ class MetricWriter:
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of JSON, and a point on each of TensorBoard's curves."""
+        """One line of JSON, and a point on each of TensorBoard's curves.
+
+        Raises:
+          OSError: they cannot be written.
+        """
+        self._check_events()
         line = json.dumps({"step": step, **values}) + "\n"
         if is_local(self._path):
             with self._path.open("a") as file:
@@ -40,9 +45,16 @@ class MetricWriter:
 
     def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
         """A picture of samples, as a file in `samples/` and in TensorBoard."""
+        self._check_events()
         self._pictures.mkdir(exist_ok=True)
         save_picture(self._pictures / f"{step}.png", pixels)
         self._events.add_image("samples", pixels, step, dataformats="HWC")
+
+    def _check_events(self) -> None:
+        # A thread of tensorboardX's own writes them; what is queued for it after it has failed waits for ever.
+        writer: Any = self._events.file_writer
+        if not writer.event_writer._worker.is_alive():
+            raise OSError(f"TensorBoard's events cannot be written to {self._events.logdir}")
 
     def close(self) -> None:
         """Flushes everything."""

@@ -124,6 +124,20 @@ def test_when_all_are_damaged_nothing_is_begun_anew(copied):
         pytest.raises(InputError, match=r"all checkpoints in .* are damaged \(steps 3, 6\); restore them from a copy"),
     ):
         checkpoints.restore(state_of(0))
+    # Nor when the run is started once more.
+    with Checkpoints(copied / "checkpoints") as checkpoints, pytest.raises(InputError, match="steps 3, 6"):
+        checkpoints.restore(state_of(0))
+    assert not (copied / "damaged").exists()
+
+
+def test_what_is_whole_but_does_not_fit_is_not_set_aside(copied):
+    other = create_state(state_of(0).params, optax.sgd(1e-3, momentum=0.9))
+    with (
+        Checkpoints(copied / "checkpoints") as checkpoints,
+        pytest.raises(InputError, match="step 6 in .* is as it was saved, but cannot be restored .*; set the fields"),
+    ):
+        checkpoints.restore(other)
+    assert not (copied / "damaged").exists()
 
 
 def test_checkpoints_without_checksums_are_read(copied):

@@ -1,4 +1,8 @@
+import time
+
 import numpy as np
+import pytest
+from tensorboardX.event_file_writer import EventsWriter
 
 from pfgm_jax import writers
 
@@ -28,3 +32,17 @@ def test_pictures_have_the_mode_of_their_channels():
         picture = writers.to_picture(pixels)
         assert picture.mode == mode
         np.testing.assert_array_equal(np.asarray(picture).reshape(pixels.shape), pixels)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_events_that_cannot_be_written_are_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with writers.MetricWriter(tmp_path, 0) as writer:
+        monkeypatch.setattr(EventsWriter, "write_event", full)
+        with pytest.raises(OSError, match="TensorBoard's events cannot be written to"):
+            for step in range(100):
+                writer.scalars(step, {"loss": 1.0})
+                time.sleep(0.05)
+    assert step < 50
