@@ -162,8 +162,8 @@ class Checkpoints:
         failure = sharding.first_text(failure)
         if failure and sharding.first_text("sealed" if sealed else ""):
             raise InputError(
-                f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored ({failure})"
-                "; set the fields of optim back to what they were, or look at the machine's memory and disks"
+                f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored "
+                f"({failure}); set the fields of optim back to what they were, or look at memory and disks"
             )
         return content, failure or sharding.first_text(damage)
 

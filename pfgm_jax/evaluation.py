@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from pfgm_jax import build, datasets, metrics, ode, sharding
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.metrics.image_files import PictureFolder
 from pfgm_jax.pretrained import Pretrained
 from pfgm_jax.sharding import Devices
 
@@ -48,7 +49,8 @@ def rows_in_pieces(
     """
     record = json.loads(json.dumps({**record, "rows": size}))
     starts = range(0, total, size)
-    done = sharding.first_text(str(_count_pieces(folder, record, starts)) if sharding.is_first() else "")
+    found = sharding.first_does(lambda: _count_pieces(folder, record, starts))
+    done = sharding.first_text("" if found is None else str(found))
     pieces = []
     for i, first in enumerate(starts):
         if i < int(done):
@@ -156,7 +158,16 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
     if name in ("test", "train"):
         split = getattr(build.load_dataset(config), name)
         return split if count is None else split[:count]
-    if name.partition(":")[0] not in ("folder", "arrays"):
+    kind, _, path = name.partition(":")
+    if kind == "folder":
+        # Bits are of images as they are: those of another size are not brought to the model's.
+        pictures, shape = PictureFolder(Path(path).expanduser()), build.image_shape(config)
+        if pictures.shape[1:] != shape:
+            raise InputError(
+                f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
+            )
+        return pictures[:count]
+    if kind != "arrays":
         raise InputError(f"eval.bpd_dataset is {name!r}; choose test, train, folder:PATH or arrays:PATH")
     of_model = config.copy_and_resolve_references()
     of_model.data.dataset = name

@@ -247,8 +247,11 @@ def _multistep_weights(times: Float[Array, " T"], order: int) -> Float[Array, "T
     h = jnp.diff(times)
     before, before2 = jnp.roll(h, 1), jnp.roll(h, 2)
     line = [0.5 * h * jnp.expm1(h) / before, jnp.zeros_like(h)]
-    slope = jnp.expm1(h) - h  # ∫ e^(h - τ) τ dτ
-    curvature = 2 * (slope - 0.5 * h**2) + before * slope  # ∫ e^(h - τ) τ (τ + h_{i-1}) dτ
+    # e^h - 1 - h and e^h - 1 - h - h²/2; of short steps by their series, where the differences have no digits left.
+    short = jnp.abs(h) < 0.1
+    rest = jnp.where(short, h**3 / 6 * (1 + h / 4 * (1 + h / 5 * (1 + h / 6))), jnp.expm1(h) - h - 0.5 * h**2)
+    slope = jnp.where(short, rest + 0.5 * h**2, jnp.expm1(h) - h)  # ∫ e^(h - τ) τ dτ
+    curvature = 2 * rest + before * slope  # ∫ e^(h - τ) τ (τ + h_{i-1}) dτ
     parabola = [slope / before + curvature / (before * before2), -curvature / (before2 * (before + before2))]
 
     taken = jnp.arange(len(h))

@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import pfgm_jax
 import run_lib
@@ -216,6 +217,15 @@ def test_refuses_a_bad_config(workdir, overrides, message):
 
 
 def test_refuses_images_that_are_not_the_models(workdir, tmp_path):
+    for size, message in (
+        ((8, 9), r"have shape \(9, 8, 1\); the model's have \(8, 8, 1\)"),
+        ((8, 8), "grey level 40;"),
+    ):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        Image.new("L", size, 40).save(folder / "0.png")
+        with pytest.raises(InputError, match=message):
+            run_lib.likelihood(config_of_evaluation(**{"eval.bpd_dataset": f"folder:{folder}"}), workdir)
     for array, message in (
         (np.zeros((3, 5, 8, 1), np.uint8), r"the images have shape \(3, 5, 8, 1\); the model takes \[n, 8, 8, 1\]"),
         (np.full((3, 8, 8, 1), 40, np.uint8), "an image has grey level 40; the model knows 0 to 16"),
