@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+import run_lib
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics import (
     InceptionExtractor,
@@ -31,6 +32,7 @@ from pfgm_jax.metrics import (
 )
 from pfgm_jax.torch_file import read_torch_file
 from tests import torch_format
+from tests.test_run_lib import small_digits
 
 FIXTURES = Path("tests/fixtures/metrics")
 THEIRS = {"tensorflow": "torch_fidelity", "pytorch-fid": "pytorch_fid"}
@@ -346,3 +348,30 @@ def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights
     assert result["fid"] == pytest.approx(frechet_distance(of_a, of_b), rel=1e-4)
     assert result["inception_score"] == pytest.approx(inception_score(logits, 4)[0], rel=1e-4)
     assert (result["precision"], result["recall"]) == precision_recall(of_a, of_b)
+
+
+def test_eval_mode_compares_by_the_network(tmp_path, monkeypatch, weights_file, extractors):
+    """With weights of one's own, statistics made from the training data, then from a file."""
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8))
+    fields = {"data.dataset": f"arrays:{tmp_path}/own.npy", "data.image_size": 8, "training.n_iters": 2}
+    fields |= {"training.batch_size": 16, "training.eval_freq": 2, "sampling.ode_solver": "euler", "sampling.N": 2}
+    fields |= {"eval.features": "inception", "eval.weights": str(weights_file), "eval.num_samples": 6}
+    fields |= {"eval.batch_size": 2, "eval.enable_bpd": False, "sampling.batch_size": 6}
+    config = small_digits(**fields)
+    run_lib.train(config, tmp_path / "run")
+    (report,) = run_lib.evaluate(config, tmp_path / "run")
+
+    samples = np.load(tmp_path / "run" / "eval" / "2" / "samples" / "00000000.npz")["samples"]
+    train = run_lib.build.load_dataset(config).train[:]
+    assert len(train) == 19
+    (of_samples, logits), (of_train, _) = (extractors["tensorflow"](images) for images in (samples, train))
+    assert report["fid"] == pytest.approx(frechet_distance(of_samples, of_train), rel=1e-4)
+    assert report["inception_score"] == pytest.approx(inception_score(logits, 6)[0], rel=1e-4)
+    (kept,) = (tmp_path / "data" / "statistics").glob("*.npz")
+    published = tmp_path / "published.npz"
+    with np.load(kept) as content:
+        np.savez(published, mu=content["mu"], sigma=content["sigma"])
+    config.eval.statistics = str(published)
+    (again,) = run_lib.evaluate(config, tmp_path / "run")
+    assert again["fid"] == pytest.approx(report["fid"], rel=1e-6)

@@ -17,7 +17,7 @@ def workdir(tmp_path_factory):
     config = small_digits(**{"training.n_iters": 300, "training.eval_freq": 300, "training.log_freq": 100})
     # What has been trained so little is too rough for adaptive steps.
     config.update_from_flattened_dict({"sampling.ode_solver": "improved_euler", "sampling.N": 100, "optim.lr": 3e-3})
-    config.model.ema_rate = 0.9
+    config.model.ema_rate, config.sampling.rtol, config.sampling.atol = 0.9, 0.1, 0.1
     run_lib.train(config, folder)
     return folder
 
@@ -71,8 +71,8 @@ def test_bits_of_an_image_depend_on_its_number_and_not_on_the_batch(model, workd
     images = run_lib.build.load_dataset(small_digits()).test[:5]
     bits = model.bits_per_dim(images, draws=2)
     small = pfgm_jax.load(workdir, **{"eval.batch_size": 2})
-    np.testing.assert_allclose(small.bits_per_dim(images, draws=2), bits, rtol=1e-4)
-    assert (np.abs(model.bits_per_dim(images, seed=1, draws=2) - bits) > 1e-6).all()
+    np.testing.assert_allclose(small.bits_per_dim(images, draws=2), bits, rtol=1e-3)
+    assert (np.abs(model.bits_per_dim(images, seed=1, draws=2) - bits) > 1e-4).all()
 
 
 @pytest.mark.parametrize(

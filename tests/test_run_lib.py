@@ -180,7 +180,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
             r"sampling.levels is \(1.0, 2.0\); give positive numbers, each below the one",
         ),
         ({"sampling.levels": (1.0, 1e-4)}, r"sampling.levels is \(1.0, 0.0001\), which must lie above sampling.z_min"),
-        ({"sampling.levels": (50.0, 1.0)}, r"sampling.levels is .*below sampling.z_max = 16.37"),
+        ({"sampling.levels": (50.0, 1.0)}, r"sampling.levels is .*below sampling.z_max = 16.3661"),
         ({"sampling.rtol": -1e-4}, "sampling.rtol is -0.0001; give a number above 0"),
         ({"sampling.z_max": 1e-4}, "sampling.z_max is 0.0001, not above sampling.z_min"),
         ({"training.small_batch_size": 101}, "training.small_batch_size is 101, but training.batch_size is 100"),

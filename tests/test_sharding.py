@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,6 +101,18 @@ def test_training_does_not_depend_on_devices_or_microbatches(on_devices, charges
         assert_close(result_of(run), expected)
 
 
+def test_what_several_devices_saved_is_continued_on_one(on_devices, tmp_path):
+    folder, _ = on_devices
+    config = config_of("batch", 1)
+    config.training.n_iters = 8
+    ends = []
+    for devices in (1, 8):
+        run = shutil.copytree(folder / f"{devices}-batch-1", tmp_path / str(devices))
+        ends.append(run_lib.train(config, run))
+    assert int(ends[0].step) == int(ends[1].step) == 8
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=BOUND), ends[1].params, ends[0].params)
+
+
 def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
     _, compiled = on_devices
     assert [case[:2] for case in compiled] == [["batch", 1], ["batch", 2], ["dataset", 1], ["dataset", 2]]
@@ -122,6 +135,9 @@ def test_training_by_two_processes_is_that_of_one(on_devices, tmp_path):
     assert [run.name for run in runs] == ["4-batch-2", "4-dataset-1"]
     for run in runs:
         assert_close(result_of(run), result_of(folder / f"1-{run.name.split('-')[1]}-1"))
+    config = config_of("batch", 2)
+    config.training.n_iters = 8
+    assert int(run_lib.train(config, tmp_path / "4-batch-2").step) == 8  # on one device, by one process
 
 
 def test_processes_stop_at_the_same_step_and_agree_on_what_is_damaged(tmp_path):
