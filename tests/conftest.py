@@ -2,6 +2,9 @@
 
 import os
 
+# Tests wait for compilers more than for what is compiled; processes that they start inherit this.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true")
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
@@ -9,6 +12,11 @@ from jaxtyping import install_import_hook
 import tests.typechecker  # noqa: F401  (the hook finds it by name)
 
 install_import_hook("pfgm_jax", "tests.typechecker.check")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that wait for processes come first, so that others compute meanwhile."""
+    items.sort(key=lambda item: item.module.__name__ not in ("tests.test_sharding", "tests.test_interruption"))
 
 
 @pytest.fixture(scope="session")
