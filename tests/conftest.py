@@ -2,14 +2,15 @@
 
 import os
 
-# Tests wait for compilers more than for what is compiled; processes that they start inherit this.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true")
-
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 import tests.typechecker  # noqa: F401  (the hook finds it by name)
+from tests import compiling
+
+# Read when the first array is made; processes that tests start inherit it.
+os.environ.setdefault("XLA_FLAGS", compiling.QUICKLY)
 
 install_import_hook("pfgm_jax", "tests.typechecker.check")
 

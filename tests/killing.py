@@ -13,16 +13,16 @@ import numpy as np
 
 from pfgm_jax.checkpoints import Checkpoints
 
-# A small run.
+# A small run, of data that are there at once.
 FLAGS = [
     "--mode=train",
-    "--config=configs/digits_mlp.py",
+    "--config=configs/heart.py",
     "--config.training.batch_size=100",
     "--config.training.small_batch_size=16",
     "--config.training.field_reference=batch",
     "--config.training.log_freq=2",
     "--config.training.snapshot_sampling=False",
-    "--config.model.nf=16",
+    "--config.model.nf=64",
     "--config.model.num_res_blocks=1",
     "--config.optim.warmup=2",
 ]

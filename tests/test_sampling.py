@@ -1,5 +1,7 @@
 """The backward ODE with the exact field of a small data set, without a network."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,8 @@ from scipy import stats
 from pfgm_jax import sampling
 from pfgm_jax.field import normalize_field, poisson_field
 from pfgm_jax.methods import Poisson
-from pfgm_jax.ode import Solver
+from pfgm_jax.ode import SOLVERS, Solver
+from tests.compiling import thorough_jit
 
 
 def _exact_network(charges):
@@ -25,7 +28,7 @@ def test_exact_field_carries_the_prior_to_the_charges_in_equal_shares(dim):
     # The paper's formula below z_exp takes |E_x| for |E|, which shows in these distances: hence the exact one.
     method = Poisson(shape=(1, 1, dim), z_max=100.0, upper_norm=1e30, exact_substitution=True)
     solver = Solver("rk45", rtol=1e-5, atol=1e-6)
-    draw = jax.jit(lambda key: sampling.sample(method, _exact_network(charges), key, 2048, solver))
+    draw = thorough_jit(lambda key: sampling.sample(method, _exact_network(charges), key, 2048, solver))
     x = np.asarray(draw(jax.random.key(0)).check().x, np.float64)[:, 0, 0]
 
     squared = ((x[:, None] - np.asarray(charges, np.float64)) ** 2).sum(-1)
@@ -52,7 +55,24 @@ def test_sample_k_depends_on_key_and_k_alone():
         static_argnums=0,
     )
     one_batch = draw(10, 0)
-    parts = list(sampling.sample_in_batches(lambda key, first: draw(4, first), jax.random.key(0), 10, 4))
-    assert [len(x) for x, _ in parts] == [4, 4, 2]
-    np.testing.assert_allclose(np.concatenate([x for x, _ in parts]), one_batch.x, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(np.concatenate([n for _, n in parts]), one_batch.evaluations)
+    x, evaluations, _ = (np.concatenate(parts)[:10] for parts in zip(draw(4, 0), draw(4, 4), draw(4, 8), strict=True))
+    np.testing.assert_allclose(x, one_batch.x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(evaluations, one_batch.evaluations)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [*map(Solver, SOLVERS), Solver("rk45", shared_step=True)],
+    ids=lambda s: f"{s.name}{s.shared_step * ' shared'}",
+)
+def test_a_solve_does_not_wait_for_the_host(solver):
+    asks_host = re.compile(r"callback|infeed|outfeed|send\(|recv\(")
+    method, charges = Poisson(shape=(1, 1, 3)), jnp.eye(3)
+    compiled = lambda solve: jax.jit(solve).lower(jnp.ones((2, 1, 1, 3))).compile().as_text()
+    assert not asks_host.search(compiled(lambda x: sampling.integrate(method, _exact_network(charges), x, solver)))
+
+    def told(x, z):
+        jax.debug.callback(lambda _: None, x)
+        return _exact_network(charges)(x, z)
+
+    assert asks_host.search(compiled(lambda x: sampling.integrate(method, told, x, solver)))

@@ -22,6 +22,7 @@ from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError, PfgmError
 from pfgm_jax.methods import Poisson, TrainingPair
 from pfgm_jax.sharding import Devices
+from tests.compiling import QUICKLY
 from tests.killing import FLAGS
 from tests.test_interruption import wait_for_step
 from tests.test_run_lib import small_digits
@@ -32,8 +33,7 @@ BOUND = 1e-6
 
 
 def environment(devices, **more):
-    # Not optimised, it compiles in half the time.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count={devices} {QUICKLY}"
     return {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **more}
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Num
-from scipy.special import log_softmax, logsumexp
 
 from pfgm_jax.errors import InputError
 
@@ -24,6 +23,8 @@ def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int 
     count = len(logits)
     if not 1 <= splits <= count:
         raise InputError(f"the Inception score of {count} examples cannot be taken over {splits} splits; give fewer")
+    from scipy.special import log_softmax, logsumexp  # takes half a second, which training is spared
+
     log_p = log_softmax(logits[np.random.RandomState(seed).permutation(count)].astype(np.float64), axis=1)
     scores = []
     for part in (log_p[i * count // splits : (i + 1) * count // splits] for i in range(splits)):
