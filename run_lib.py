@@ -254,8 +254,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
     options, devices = config.eval, Devices.all()
     # What cannot be measured is refused before anything is.
     compare: Any = None
-    if options.enable_sampling:
-        compare = sharding.first_does(lambda: evaluation.create_comparison(config, dataset))
+    if options.enable_sampling or options.enable_nfe_curve:
+        compare = evaluation.create_comparison(config, dataset)
     if options.enable_loss:
         config_lib.validate_devices(config, dataset, devices.count)
     images = evaluation.images_of(config) if options.enable_bpd else None
@@ -269,21 +269,21 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
         if options.enable_loss:
             report["held_out_loss"] = _held_out_loss(config, dataset, devices)(model.params)
         if images is not None:
-            rows = evaluation.likelihoods(model, images, folder / "bpd", evaluation.images_record(config, images))
-            report |= evaluation.summary_of_bits(rows)
+            found = evaluation.likelihoods(model, images, folder / "bpd", evaluation.images_record(config, images))
+            report |= evaluation.summary_of_bits(found)
         write = functools.partial(_write_report, workdir, model, report)
         sharding.first_does(write)
-        report |= curves.make(model, dataset, folder)
+        report |= curves.make(model, compare, folder)
         sharding.first_does(write)
         reports.append(report)
     log.info("%s", evaluation.table(reports))
     return reports
 
 
-def _evaluate_samples(model: Pretrained, compare: Callable, folder: Folder) -> dict[str, Any]:
+def _evaluate_samples(model: Pretrained, compare: evaluation.Comparison, folder: Folder) -> dict[str, Any]:
     config = model.config
     rows = evaluation.draw_samples(model, folder, config.eval.num_samples)
-    found = sharding.first_does(lambda: compare(rows["samples"])) or {}
+    found = compare(rows["samples"])
     # The first batch has compiled.
     seconds = float(np.median(rows["seconds"][1:] if len(rows["seconds"]) > 1 else rows["seconds"]))
     speed = min(config.sampling.batch_size, config.eval.num_samples) / seconds
@@ -309,9 +309,9 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     record = evaluation.images_record(config, images)
     made = json.dumps({**model.record, **record}, sort_keys=True)
     folder = workdir / "likelihood" / f"{model.step}-{zlib.crc32(made.encode()):08x}"
-    rows = evaluation.likelihoods(model, images, folder / "pieces", record)
-    summary = {"step": model.step, **record, **evaluation.summary_of_bits(rows)}
-    sharding.first_does(lambda: writers.write_likelihoods(folder, rows["bits"], rows["evaluations"], summary))
+    found = evaluation.likelihoods(model, images, folder / "pieces", record)
+    summary = {"step": model.step, **record, **evaluation.summary_of_bits(found)}
+    sharding.first_does(lambda: writers.write_likelihoods(folder, found, summary))
     log.info(
         "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",
         config.eval.bpd_dataset,

@@ -25,8 +25,8 @@ class Checkpoints:
     """The checkpoints in a directory: those of the last steps, to resume from, and those kept for good.
 
     All processes of a run call every method, and process 0 writes what is not an array. A checkpoint appears when it is
-    whole. It has a checksum of every array and, once it is known to be on disk, of
-    every file, since neither file systems nor orbax notice when what is stored has changed.
+    whole. It has a checksum of every array and, once it is known to be on disk, of every file, since neither file
+    systems nor orbax notice when what is stored has changed.
 
     Attributes:
       directory: where they are, one folder a step.
@@ -181,7 +181,7 @@ class Checkpoints:
         Raises:
           StorageError: it cannot be written.
         """
-        self._writing(self._seal)
+        self.wait()
         self._manager.close()
 
     def __enter__(self) -> "Checkpoints":

@@ -73,8 +73,8 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
         # After a failed write an orderly exit would have threads of the storage library print what they stumble on.
         _fail(str(error), at_once=isinstance(error, StorageError))
     except OSError as error:
-        sentence = f"{error}; what was saved before is good: make room or choose another --workdir, and run again"
-        _fail(sentence, at_once=True)
+        cure = "see that it can be written, or choose another --workdir, and run again"
+        _fail(f"{error}; what was saved before is good: {cure}", at_once=True)
 
 
 def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:

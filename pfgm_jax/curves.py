@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pfgm_jax import datasets, evaluation, latents, ode, sharding, writers
+from pfgm_jax import evaluation, latents, ode, sharding, writers
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.pretrained import Pretrained
 from pfgm_jax.state import Keys
@@ -24,17 +24,21 @@ PAIRS, SHARES = 8, 10
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
-def make(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> dict[str, str]:
+def make(model: Pretrained, compare: Any, folder: Folder) -> dict[str, str]:
     """Makes the figures that the fields of `eval` ask for, in a folder; their paths by their names.
 
+    Args:
+      model: whose they are.
+      compare: for `nfe_curve`; None where that is not asked for.
+      folder: receives them.
+
     Raises:
-      InputError: see `evaluation.create_comparison`.
       SolveError: the ODE could not be solved.
     """
     options = model.config.eval
     sharding.first_does(lambda: folder.mkdir(parents=True, exist_ok=True))
     makers = {
-        "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(model, dataset, folder)),
+        "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(model, compare, folder)),
         "norm_curve": (options.enable_norm_curve, lambda: norm_curve(model, folder)),
         "interpolation": (options.enable_interpolate, lambda: interpolation(model, folder)),
         "rescaling": (options.enable_rescale, lambda: rescaling(model, folder)),
@@ -42,13 +46,20 @@ def make(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> dict[s
     return {name: str(make_it()) for name, (wanted, make_it) in makers.items() if wanted}
 
 
-def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> Folder:
+def nfe_curve(model: Pretrained, compare: evaluation.Comparison, folder: Folder) -> Folder:
     """Metrics of `eval.num_samples` samples for each solver and number of evaluations, as JSON and a plot.
 
     The paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
+
+    Args:
+      model: whose samples.
+      compare: see `evaluation.create_comparison`.
+      folder: receives the files.
+
+    Raises:
+      SolveError: the ODE could not be solved.
     """
     curves: dict[str, list[dict[str, float]]] = {}
-    compare: Any = sharding.first_does(lambda: evaluation.create_comparison(model.config, dataset))
     for name in ode.SOLVERS:
         settings = [{"rtol": t, "atol": t} for t in TOLERANCES] if name in ode.ADAPTIVE else _steps(name)
         for setting in settings:
@@ -59,8 +70,7 @@ def nfe_curve(model: Pretrained, dataset: datasets.Dataset, folder: Folder) -> F
             of_setting = Pretrained(config, model.params, model.step)
             pieces = folder / "nfe" / f"{name}-{next(iter(setting.values()))}"
             rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
-            found = sharding.first_does(lambda r=rows: compare(r["samples"])) or {}
-            point = {**setting, "evaluations": float(rows["evaluations"].mean()), **found}
+            point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
             curves.setdefault(name, []).append(point)
 
     def write():

@@ -1,7 +1,6 @@
 """What an evaluation is made of: rows that survive interruptions, metrics, reports."""
 
 import dataclasses
-import hashlib
 import io
 import json
 import logging
@@ -18,6 +17,7 @@ from jaxtyping import UInt8
 from pfgm_jax import build, datasets, metrics, ode, sharding
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.metrics.image_files import PictureFolder
 from pfgm_jax.pretrained import Pretrained
 from pfgm_jax.sharding import Devices
@@ -25,6 +25,7 @@ from pfgm_jax.sharding import Devices
 log = logging.getLogger("pfgm_jax")
 
 Rows = dict[str, np.ndarray]
+Comparison = Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]
 
 # Images that are hashed, spread evenly over a split.
 HASHED = 4096
@@ -116,19 +117,24 @@ def draw_samples(model: Pretrained, folder: Folder, n: int) -> Rows:
     return rows_in_pieces(folder, model.record, n, size, compute)
 
 
-def create_comparison(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset
-) -> Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]:
-    """What gives FID and its kin of images beside the training data, by process 0 on its own devices.
+def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
+    """What gives FID and its kin of images beside the training data.
+
+    All processes call it, and what it returns; process 0 computes on its own devices, and the others are given {}.
 
     Raises:
       InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. What is
         returned raises those of `metrics.evaluate`.
     """
+    compare: Any = sharding.first_does(lambda: _comparison_here(config, dataset))
+    return lambda images: sharding.first_does(lambda: compare(images)) or {}
+
+
+def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
     if not dataset.levels:
         raise InputError(
-            f"eval.enable_sampling is True, but {config.data.dataset} holds vectors, and what is compared are images; "
-            "set it to False"
+            f"{config.data.dataset} holds vectors, and what eval.enable_sampling and eval.enable_nfe_curve compare are "
+            "images; set both to False"
         )
     options, directory = config.eval, datasets.data_dir(config.data.dir)
     local = Devices.of_this_process()
@@ -176,13 +182,13 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
 
 def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:
     """What tells the images of `eval.bpd_dataset` from others: how many, and a hash of (at most `HASHED` of) them."""
-    shown = np.unique(np.linspace(0, len(images) - 1, min(HASHED, len(images))).astype(np.int64))
-    digest = hashlib.sha256(np.ascontiguousarray(images[shown]).tobytes()).hexdigest()
-    return {"images": config.eval.bpd_dataset, "count": len(images), "hash": digest}
+    return {"images": config.eval.bpd_dataset, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
 
 
-def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]) -> Rows:
-    """`bits` per dimension of images [n, draws], and `evaluations`; a row of NaN where the ODE could not be solved.
+def likelihoods(
+    model: Pretrained, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]
+) -> BitsPerDim:
+    """Bits per dimension of images, not a number where the ODE could not be solved.
 
     Args:
       model: whose they are.
@@ -200,12 +206,13 @@ def likelihoods(model: Pretrained, images: np.ndarray | datasets.Split, folder: 
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)
         return {"bits": bits, "evaluations": np.asarray(found.evaluations)}
 
-    return rows_in_pieces(folder, made, len(images), size, compute)
+    rows = rows_in_pieces(folder, made, len(images), size, compute)
+    return BitsPerDim(rows["bits"], rows["evaluations"], np.isfinite(rows["bits"]))
 
 
-def summary_of_bits(rows: Rows) -> dict[str, Any]:
+def summary_of_bits(found: BitsPerDim) -> dict[str, Any]:
     """Mean bits per dimension of images, its standard error over images (None of one), and how many were solved."""
-    of_image = rows["bits"].mean(axis=1)
+    of_image = np.asarray(found.mean)
     solved = of_image[np.isfinite(of_image)]
     if len(solved) < len(of_image):
         log.warning("The ODE could not be solved for %d of %d images", len(of_image) - len(solved), len(of_image))

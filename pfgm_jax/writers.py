@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import tensorboardX
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.likelihood import BitsPerDim
 
 
 class MetricWriter:
@@ -95,25 +96,18 @@ def _lines_until(path: Folder, step: int) -> list[str]:
     return kept
 
 
-def write_likelihoods(
-    folder: Folder,
-    bits: Float[np.ndarray, "n draws"],
-    evaluations: Int[np.ndarray, "n draws"],
-    summary: Mapping[str, Any],
-) -> None:
+def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:
     """Bits per dimension image by image, as `table.csv` and `table.json`.
 
     Args:
       folder: receives the files.
-      bits: of every image in every draw.
-      evaluations: idem.
+      found: of every image in every draw.
       summary: what else table.json holds.
     """
-    draws = bits.shape[1]
-    spread = bits.std(axis=1, ddof=1) / math.sqrt(draws) if draws > 1 else np.full(len(bits), np.nan)
+    columns = zip(found.mean, found.standard_error, found.evaluations.sum(axis=1), strict=True)
     rows = [
         {"image": i, "bits_per_dim": float(mean), "standard_error": float(error), "evaluations": int(count)}
-        for i, (mean, error, count) in enumerate(zip(bits.mean(axis=1), spread, evaluations.sum(axis=1), strict=True))
+        for i, (mean, error, count) in enumerate(columns)
     ]
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     write_whole(folder / "table.csv", ("\n".join(lines) + "\n").encode())

@@ -3,7 +3,7 @@
 from pfgm_jax.datasets.pipeline import Batch, batch_indices, host_rows, step_batches
 from pfgm_jax.datasets.scaling import Scaling, mean_norm, vector_scaling
 from pfgm_jax.datasets.sources import data_dir, load_dataset
-from pfgm_jax.datasets.split import Dataset, Split, in_order
+from pfgm_jax.datasets.split import Dataset, Split, content_hash, in_order
 
 __all__ = [
     "Batch",
@@ -11,6 +11,7 @@ __all__ = [
     "Scaling",
     "Split",
     "batch_indices",
+    "content_hash",
     "data_dir",
     "host_rows",
     "in_order",

@@ -1,5 +1,6 @@
 """What a data set is to the rest of the code."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,12 @@ class Dataset(NamedTuple):
         """H, W, C."""
         h, w, c = self.train.shape[1:]
         return h, w, c
+
+
+def content_hash(examples: np.ndarray | Split, most: int) -> str:
+    """SHA-256 in hexadecimal digits of examples; of at most so many, spread evenly over all."""
+    shown = np.unique(np.linspace(0, len(examples) - 1, min(most, len(examples))).astype(np.int64))
+    return hashlib.sha256(np.ascontiguousarray(examples[shown]).tobytes()).hexdigest()
 
 
 def hold_out(count: int) -> np.ndarray:

@@ -5,9 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pfgm_jax.datasets import Split, prepared
+from pfgm_jax.datasets import Split, content_hash, prepared
 from pfgm_jax.metrics.features import Extractor, feature_chunks
 from pfgm_jax.metrics.statistics import KEPT, Statistics, cached_statistics, collect_statistics
 
@@ -39,15 +37,13 @@ def reference_statistics(
 
 def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
     """What tells the images of a split from others."""
-    shown = np.unique(np.linspace(0, len(split) - 1, min(HASHED, len(split))).astype(np.int64))
-    digest = hashlib.sha256(np.ascontiguousarray(split[shown]).tobytes()).hexdigest()
     return {
         "data_set": name,
         "split": split_name,
         "crop": prepared.OWN[name].crop if name in prepared.OWN else None,
         "size": list(split.shape[1:]),
         "count": len(split),
-        "hash": digest,
+        "hash": content_hash(split, HASHED),
     }
 
 
