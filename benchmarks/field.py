@@ -8,7 +8,6 @@ the memory suffices.
 """
 
 import argparse
-import functools
 import itertools
 import json
 import subprocess
@@ -16,17 +15,14 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
-
-from pfgm_jax.field import poisson_field
 
 POINTS = 128
 CHARGES, DIM = (512, 4096, 50_000), (192, 3072, 12_288)
 PAPER = (4096, 3072)
 CHUNK = 4096
 LARGEST = 13 << 30  # bytes of the two arrays of differences that the broadcast formula holds at a time
-SCALES = (1e-3, 1.0, 30.0, 1000.0, 3e4)
+SCALES = (1e-3, 1.0, 1000.0, 3e4)
 
 
 def _problem(charges: int, dim: int, scale: float = 3.0):
@@ -66,12 +62,22 @@ def exact_field(x, z, charges):
     return np.array(rows)
 
 
+def _ours():
+    # Not for those that measure NumPy, which are spared the seconds and the memory.
+    import jax
+
+    from pfgm_jax.field import poisson_field
+
+    return jax, jax.jit(poisson_field, static_argnames="chunk_size")
+
+
 def _measure(which: str, charges: int, dim: int) -> dict[str, float]:
     problem = _problem(charges, dim)
     if which == "ours":
+        jax, field = _ours()
         arrays = [jax.device_put(a) for a in problem]
-        field = jax.jit(functools.partial(poisson_field, chunk_size=CHUNK)).lower(*arrays).compile()
-        compute, repeat = (lambda: jax.block_until_ready(field(*arrays))), 3
+        compiled = field.lower(*arrays, chunk_size=CHUNK).compile()
+        compute, repeat = (lambda: jax.block_until_ready(compiled(*arrays))), 3
     else:
         compute, repeat = (lambda: broadcast_formula(*problem)), 1
     before = _resident("VmRSS")
@@ -128,19 +134,18 @@ def main():
     share = ours[50_000, DIM[1]] / ours[4096, DIM[1]]
     print(f"50,000 charges take {share:.1f} times the time of 4,096 at N = {DIM[1]}")
     print(f"worst relative error of a row against float64, {PAPER[0]} charges, N = {PAPER[1]}:")
+    _, field = _ours()
     for scale in SCALES:
         x, z, charges = _problem(*PAPER, scale)
         problem = x[::4], z[::4], charges
         exact = exact_field(*problem)
         norm = np.maximum(np.linalg.norm(exact, axis=1), 1e-30)
         errors = [
-            (np.linalg.norm(np.asarray(_field(*problem, chunk_size=size)) - exact, axis=1) / norm).max()
+            (np.linalg.norm(np.asarray(field(*problem, chunk_size=size)) - exact, axis=1) / norm).max()
             for size in (CHUNK, 1000)
         ]
         print(f"points at up to {scale:g}: {errors[0]:.1e}, in chunks of 1000 {errors[1]:.1e}", flush=True)
 
-
-_field = jax.jit(poisson_field, static_argnames="chunk_size")
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """What sampling and likelihoods cost beyond their evaluations of the network, for every solver.
 
-    python -m benchmarks.sampling [--config digits] [--workdir DIR] [--batch 64] [--steps 20] [--rounds 3]
+    python -m benchmarks.sampling [--config digits] [--workdir DIR] [--batch 48] [--steps 20] [--rounds 2]
 
 Prints the time of a batch over evaluations times the time of one evaluation by itself: of the network for samples; of
 the network and its product with a tangent for likelihoods, which is also given in forward passes. Solvers and single
@@ -51,9 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="digits", help="a file of configs/, for random parameters")
     parser.add_argument("--workdir", type=Path)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--steps", type=int, default=20, help="of the solvers that do not choose theirs")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.workdir:
         trained = pfgm_jax.load(arguments.workdir)

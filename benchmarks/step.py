@@ -1,6 +1,6 @@
 """What a training step spends its time on, and how much of it the field takes.
 
-    python -m benchmarks.step [--rounds 5]
+    python -m benchmarks.step [--rounds 3]
 
 For configs/digits.py, and for a reduced CIFAR-10 network (nf 32, one block a level) with the paper's 128 points in the
 field of 4,096. The whole step and its parts take turns in one process, and a share is the median over the rounds; what
@@ -93,7 +93,7 @@ def _measure(name: str, config: ml_collections.ConfigDict, stored: np.ndarray, r
 def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     dataset = datasets.load_dataset("digits")
     config = config_lib.fill_in(digits.get_config(), dataset)
