@@ -81,7 +81,6 @@ def main() -> None:
     )
 
     solvers = {name: Solver(name, steps=arguments.steps) for name in SOLVERS}
-    solvers["rk45, shared step"] = Solver("rk45", shared_step=True)
     calls = {name: (sampler(solver), forward) for name, solver in solvers.items()}
     calls["likelihood by rk45"] = (of_images, tangent)
     evaluations = {name: np.asarray(call(params).check().evaluations) for name, (call, _) in calls.items()}
