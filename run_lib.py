@@ -256,9 +256,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
     compare: Any = None
     if options.enable_sampling or options.enable_nfe_curve:
         compare = evaluation.create_comparison(config, dataset)
+    held_out_loss = images = record = None
     if options.enable_loss:
         config_lib.validate_devices(config, dataset, devices.count)
-    images = evaluation.images_of(config) if options.enable_bpd else None
+        held_out_loss = _held_out_loss(config, dataset, devices)
+    if options.enable_bpd:
+        images = evaluation.images_of(config)
+        record = evaluation.images_record(config, images)
     reports = []
     for step in _steps(options.checkpoints, workdir):
         model = Pretrained(config, *load_params(workdir, step))
@@ -266,10 +270,10 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
         report: dict[str, Any] = {"step": model.step}
         if options.enable_sampling:
             report |= _evaluate_samples(model, compare, folder / "samples")
-        if options.enable_loss:
-            report["held_out_loss"] = _held_out_loss(config, dataset, devices)(model.params)
-        if images is not None:
-            found = evaluation.likelihoods(model, images, folder / "bpd", evaluation.images_record(config, images))
+        if held_out_loss is not None:
+            report["held_out_loss"] = held_out_loss(model.params)
+        if images is not None and record is not None:
+            found = evaluation.likelihoods(model, images, folder / "bpd", record)
             report |= evaluation.summary_of_bits(found)
         write = functools.partial(_write_report, workdir, model, report)
         sharding.first_does(write)
