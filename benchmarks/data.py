@@ -18,10 +18,12 @@ import numpy as np
 from PIL import Image
 
 from configs import cifar10
-from pfgm_jax import build, datasets, losses, models
+from pfgm_jax import build, datasets, models
 from pfgm_jax.datasets import images, prepare, store
+from pfgm_jax.datasets.celeba import CELEBA
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import create_optimizer, create_state
+from pfgm_jax.training.state import create_optimizer, create_state
+from pfgm_jax.training.step import create_step
 
 SIZES = (32, 64, 256)
 COUNT = {32: 2000, 64: 1000, 256: 200}
@@ -53,7 +55,7 @@ def _decode(files: list[Path], geometry: images.Geometry, i: int) -> np.ndarray:
 def _prepared(folder: Path, pictures: list[Image.Image]) -> datasets.Split:
     """The pictures as tensorflow-datasets keeps them: PNG in array_record."""
     examples = lambda: ({"image": picture} for picture in pictures)
-    prepare._build("celeba", folder, {"train": examples})
+    prepare._build(CELEBA, folder, {"train": examples})
     size = pictures[0].size
     return datasets.load_dataset("tfds:pfgm_celeba", size, directory=folder).train
 
@@ -94,12 +96,12 @@ def host_time() -> tuple[float, float]:
     optimizer = create_optimizer(config.optim)
     key = jax.random.key(0)
     state = create_state(build.init_params(model, config, key), optimizer)
-    arguments = {"method": build.create_method(config), "model": model, "scaling": build.create_scaling(config)}
-    arguments["devices"] = Devices.all()
-    step = jax.jit(functools.partial(losses.train_step, optimizer=optimizer, ema_rate=0.9999, **arguments))
+    config.training.field_reference = "batch"
+    step = create_step(config, Devices.all())[0]
     stored = np.random.default_rng(0).integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
-    order = {"seed": 0, "batch_size": 4096, "rows": 4096, "start": 0, "stop": STEPS}
-    batches = datasets.step_batches(datasets.Split(stored), **order, place=jax.device_put)
+    batches = datasets.step_batches(
+        datasets.Split(stored), seed=0, batch_size=4096, rows=4096, start=0, stop=STEPS, place=jax.device_put
+    )
     waits, whole = [], []
     for _ in range(STEPS):
         start = time.perf_counter()

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import pfgm_jax
 import run_lib
 from benchmarks.digits import SAMPLES, pixel_distance
-from configs import default, digits_mlp, heart
-from pfgm_jax import build, cli, datasets, models, ode, plots, writers
-from pfgm_jax import config as config_lib
-from pfgm_jax.pretrained import Pretrained, load_params
+from configs import digits_mlp, heart
+from pfgm_jax import datasets, evaluation, pictures, plots
+from pfgm_jax.commands import command_line
+from pfgm_jax.samplers import create_sampler, trajectory
 
 FIELD_LINES = 150
 HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
@@ -27,16 +28,14 @@ HEMISPHERE = 3.0  # radius of the one that is drawn; the heart's is about 1
 
 def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     """Trains on digits and samples; returns evaluations per sample, the Fréchet distance and the picture."""
-    config = digits_mlp.get_config()
-    run_lib.train(config, workdir)
-    config = config_lib.read(workdir, default.get_config())
-    config.sampling.ode_solver, config.sampling.N = "improved_euler", 12
-    x, evaluations = run_lib.draw(Pretrained(config, *load_params(workdir)), SAMPLES)
+    run_lib.train(digits_mlp.get_config(), workdir)
+    model = pfgm_jax.load(workdir, **{"sampling.ode_solver": "improved_euler", "sampling.N": 12})
+    x, evaluations = evaluation.draw(model, SAMPLES)
 
-    scaling = build.create_scaling(config)
+    scaling = model.scaling
     picture = workdir / "digits.png"
-    pixels = writers.to_pixels(np.asarray(scaling.decode(x[:100])), scaling.levels)
-    writers.to_picture(writers.image_grid(pixels)).save(picture)
+    pixels = pictures.to_pixels(np.asarray(scaling.to_stored(x[:100])), scaling.levels)
+    pictures.to_picture(pictures.image_grid(pixels)).save(picture)
     return float(evaluations.mean()), pixel_distance(x, scaling), picture
 
 
@@ -46,18 +45,16 @@ def heart_demo(workdir: Path) -> Path:
     run_lib.train(config, workdir)
     samples = np.load(run_lib.sample(config, workdir) / "samples.npz")["samples"]
 
-    saved = config_lib.read(workdir, default.get_config())
-    params, _ = load_params(workdir)
-    model, method = models.create_model(saved), build.create_method(saved)
+    model = pfgm_jax.load(workdir)
+    method, net = model.method, model.net
     data = datasets.load_dataset("heart").train[:]
-    scaled = build.create_scaling(saved).encode(data)
+    scaled = model.scaling.to_network(data)
     times = jnp.linspace(method.t_data, np.log(HEMISPHERE), 60)
 
     @jax.jit
     def lines_from(points):
-        net = lambda x, z: jnp.asarray(model.apply({"params": params}, x, z))
-        velocity = lambda x, t: method.velocity(net, x, t)
-        return ode.trajectory(velocity, points, times, ode.Solver("improved_euler", steps=4))
+        velocity = lambda x, t, _: method.velocity(net, x, t)
+        return trajectory(velocity, points, times, create_sampler("improved_euler", steps=4))
 
     lines, end = lines_from(scaled[:FIELD_LINES])
     end.check()
@@ -67,7 +64,7 @@ def heart_demo(workdir: Path) -> Path:
         lines=np.asarray(lines)[:, :, 0, 0],
         heights=np.exp(np.asarray(times)),
         data=np.asarray(scaled)[:, 0, 0],
-        samples=np.asarray(build.create_scaling(saved).encode(samples))[:, 0, 0],
+        samples=np.asarray(model.scaling.to_network(samples))[:, 0, 0],
         radius=HEMISPHERE,
     )
     return picture
@@ -76,7 +73,7 @@ def heart_demo(workdir: Path) -> Path:
 def main():
     """Runs both and prints what was measured."""
     workdir = Path("runs/demo")
-    cli.set_up_logging()
+    command_line.set_up_logging()
     start = time.perf_counter()
     shutil.rmtree(workdir, ignore_errors=True)
     nfe, distance, grid = digits_demo(workdir / "digits")

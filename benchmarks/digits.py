@@ -10,19 +10,17 @@ from the digits the latents lead back, by the solver's tolerance.
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import jax
 import numpy as np
 import scipy.stats
 
-import run_lib
-from configs import default
-from pfgm_jax import build, datasets, latents
-from pfgm_jax import config as config_lib
+import pfgm_jax
+from pfgm_jax import datasets, evaluation, latents
 from pfgm_jax.metrics import frechet_distance
-from pfgm_jax.pretrained import Pretrained, load_params
+from pfgm_jax.samplers import create_sampler
+from pfgm_jax.trained_model import TrainedModel
 
 SAMPLES = 1000
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -36,9 +34,9 @@ def pixel_distance(x: np.ndarray, scaling: datasets.Scaling) -> float:
     return frechet_distance(flat(x), flat(data))
 
 
-def report_on_latents(model: Pretrained) -> None:
+def report_on_latents(model: TrainedModel) -> None:
     """Prints what is said above of latents."""
-    net, dataset = model.network(model.params), datasets.load_dataset("digits")
+    net, dataset = model.net, datasets.load_dataset("digits")
     images = dataset.test[:]
     x = model.scaling.augment(jax.random.key(2), images, np.arange(len(images), dtype=np.int32))
     found = jax.jit(lambda x: latents.encode(model.method, net, x, model.solver))(x)
@@ -53,7 +51,7 @@ def report_on_latents(model: Pretrained) -> None:
     print("there and back, by RK45: how far off the worst pixel of an image is, black being 0 and white 1")
     print("tolerance evaluations  median  of 9 in 10 below   at most  unsolved")
     for tolerance in TOLERANCES:
-        solver = dataclasses.replace(model.solver, name="rk45", rtol=tolerance, atol=tolerance)
+        solver = create_sampler("rk45", rtol=tolerance, atol=tolerance)
         there = jax.jit(lambda x: latents.encode(model.method, net, x, solver))(x)  # noqa: B023
         back = jax.jit(lambda z: latents.decode(model.method, net, z, solver))(there.x)  # noqa: B023
         evaluations = np.mean(there.evaluations + back.evaluations)
@@ -72,13 +70,10 @@ def main():
     parser.add_argument("--sets", type=int, default=5)
     parser.add_argument("--z_min", type=float, default=0.01)
     arguments = parser.parse_args()
-    config = config_lib.read(arguments.workdir, default.get_config())
-    config.sampling.ode_solver, config.sampling.N = arguments.solver, arguments.steps
-    config.sampling.batch_size = SAMPLES
-    model = Pretrained(config, *load_params(arguments.workdir))
-    step = model.step
-    x, evaluations = run_lib.draw(model, SAMPLES * arguments.sets)
-    scaling = build.create_scaling(config)
+    options = {"sampling.ode_solver": arguments.solver, "sampling.N": arguments.steps, "sampling.batch_size": SAMPLES}
+    model = pfgm_jax.load(arguments.workdir, **options)
+    step, scaling = model.step, model.scaling
+    x, evaluations = evaluation.draw(model, SAMPLES * arguments.sets)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]
     print(f"step {step}, {arguments.solver}, {evaluations.mean():.1f} evaluations (at most {evaluations.max()})")
     train = datasets.load_dataset("digits").train[:]
@@ -86,8 +81,7 @@ def main():
     again = scaling.augment(jax.random.key(1), again, np.arange(SAMPLES, dtype=np.int32))
     print(f"fd of {SAMPLES} training digits drawn with replacement: {pixel_distance(np.asarray(again), scaling):.4f}")
     print("fd: " + " ".join(f"{d:.4f}" for d in distances) + f", mean {np.mean(distances):.4f}")
-    config.sampling.z_min = arguments.z_min
-    report_on_latents(Pretrained(config, model.params, step))
+    report_on_latents(pfgm_jax.load(arguments.workdir, **options, **{"sampling.z_min": arguments.z_min}))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,17 @@ import numpy as np
 from scipy import stats
 
 import pfgm_jax
-from pfgm_jax import cli, datasets, ode, plots
+from pfgm_jax import datasets, plots
+from pfgm_jax.commands import command_line
+from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets import mean_norm
 from pfgm_jax.field import normalize_field, poisson_field
+from pfgm_jax.keys import sample_keys
 from pfgm_jax.methods import Method, Network, Poisson
 from pfgm_jax.methods.poisson import hyper_parameters
+from pfgm_jax.samplers import create_sampler, trajectory
 
-SOLVER = ode.Solver("improved_euler", steps=4)  # between each two heights
+SOLVER = create_sampler("improved_euler", steps=4)  # between each two heights
 HEART_RADIUS, RISING, STAGES = 4.0, 1000, 22
 DISK_RADIUS, DISK_LINES = 5.0, 60
 ROWS, COLUMNS, MOMENTS = 6, 10, 40
@@ -34,7 +38,7 @@ def exact_network(charges: jax.Array, gamma: float = 5.0) -> Network:
     """What a network would answer that has learned the field of the charges [R, H, W, C] without error."""
     flat = charges.reshape(len(charges), -1)
 
-    def net(x, z):
+    def net(x, z, context=NO_CONTEXT):
         v = normalize_field(poisson_field(x.reshape(len(x), -1), z, flat), gamma)
         v_x, v_z = v[:, :-1].reshape(x.shape), v[:, -1, None, None, None]
         return jnp.concatenate([v_x, jnp.broadcast_to(v_z, (*x.shape[:-1], 1))], axis=-1)
@@ -44,9 +48,9 @@ def exact_network(charges: jax.Array, gamma: float = 5.0) -> Network:
 
 def follow(method: Method, net: Network, x: jax.Array, heights: np.ndarray) -> np.ndarray:
     """Positions [T, b, H, W, C] at the given heights of the trajectories that start at x, at the first of them."""
-    velocity = lambda x, t: method.velocity(net, x, t)
+    velocity = lambda x, t, _: method.velocity(net, x, t)
     times = jnp.log(jnp.asarray(heights, jnp.float32))
-    states, end = jax.jit(lambda x: ode.trajectory(velocity, x, times, SOLVER))(x)
+    states, end = jax.jit(lambda x: trajectory(velocity, x, times, SOLVER))(x)
     end.check()
     return np.asarray(states)
 
@@ -60,7 +64,7 @@ def heart() -> jax.Array:
     """The heart's training points in network units, [n, 1, 1, 2]."""
     points = datasets.load_dataset("heart").train[:]
     shift, scale = datasets.vector_scaling(points)
-    return datasets.Scaling(levels=0, shift=shift, scale=scale).encode(points)
+    return datasets.Scaling(levels=0, shift=shift, scale=scale).to_network(points)
 
 
 def grid(x: tuple[float, float], y: tuple[float, float], n: int) -> np.ndarray:
@@ -99,7 +103,7 @@ def rise(folder: Path) -> None:
     heights = np.geomspace(method.z_min, method.z_max, 100)
     # The field lines that leave a charge cross a plane near above it with the density of the prior for that height.
     near = dataclasses.replace(method, z_min=0.5 * method.z_min, z_max=method.z_min).prior_sample(
-        jax.random.key(0), RISING
+        sample_keys(jax.random.key(0), RISING)
     )
     lines = follow(method, exact_network(charges), charges[:RISING] + near, heights)[:, :, 0, 0]
     stages = plots.rise(lines[:, ::2], heights, HEART_RADIUS, STAGES)
@@ -127,7 +131,7 @@ def collapse(folder: Path) -> None:
 
     method = plane_method(z_min=1e-3)
     net = exact_network(jnp.asarray(disk[:, None, None]))
-    x = method.prior_sample(jax.random.key(0), 400)
+    x = method.prior_sample(sample_keys(jax.random.key(0), 400))
     heights = np.geomspace(method.z_max, method.z_min, 80)
     lines = follow(method, net, x, heights)[::-1, :, 0, 0]
     ends = lines[0]
@@ -146,7 +150,7 @@ def exact_digits() -> tuple[Method, Network, Callable]:
     """PFGM of the training digits with their exact field, and the map from network units to [0, 1]."""
     dataset = datasets.load_dataset("digits")
     scaling = datasets.Scaling(levels=dataset.levels)
-    charges = scaling.encode(dataset.train[:])
+    charges = scaling.to_network(dataset.train[:])
     numbers = hyper_parameters(mean_norm(scaling, dataset.train), dataset.train[:1].size)
     method = Poisson(shape=dataset.shape, z_max=numbers.z_max, upper_norm=numbers.upper_norm, z_exp=0.0)
     return method, exact_network(charges), lambda x: (x + 1) / 2
@@ -156,14 +160,14 @@ def trained(workdir: Path) -> tuple[Method, Network, Callable]:
     """Method and network of a run, and the map from network units to [0, 1]."""
     model = pfgm_jax.load(str(workdir))
     low, high = model.scaling.low, model.scaling.high
-    return model.method, model.network(model.params), lambda x: (x - low) / (high - low)
+    return model.method, model.net, lambda x: (x - low) / (high - low)
 
 
 def trajectories(folder: Path, workdir: Path | None) -> None:
     """Images on their way from the prior."""
     method, net, to_share = trained(workdir) if workdir else exact_digits()
     heights = np.geomspace(np.exp(method.t_prior), np.exp(method.t_data), MOMENTS)
-    states = follow(method, net, method.prior_sample(jax.random.key(1), 16), heights)
+    states = follow(method, net, method.prior_sample(sample_keys(jax.random.key(1), 16)), heights)
     norms = np.linalg.norm(states.reshape(*states.shape[:2], -1), axis=2)
     # Far from the data only directions can be shown: points longer than the images are brought to their length.
     shown = states * np.minimum(1.0, norms[-1] / norms)[..., None, None, None]
@@ -185,7 +189,7 @@ def main():
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--workdir", type=Path)
     arguments = parser.parse_args()
-    cli.set_up_logging()
+    command_line.set_up_logging()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     makers = {"arrows": arrows, "rise": rise, "collapse": collapse}
     makers["trajectories"] = lambda folder: trajectories(folder, arguments.workdir)

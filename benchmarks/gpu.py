@@ -18,13 +18,15 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-import run_lib
 from benchmarks.sampling import random_params
 from configs import cifar10
-from pfgm_jax import build, datasets, models, sampling
-from pfgm_jax.ode import Solver
+from pfgm_jax import build, datasets, models
+from pfgm_jax.keys import Keys, sample_keys
+from pfgm_jax.latents import decode
+from pfgm_jax.samplers import create_sampler
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import Keys, create_optimizer, create_state
+from pfgm_jax.training.state import create_optimizer, create_state
+from pfgm_jax.training.step import create_step
 
 # Dense peaks in FLOP/s by the first word that a device's kind contains: of float32 as XLA multiplies it by default, in
 # TF32 from Ampere on, and of bfloat16 (float16 where there is none). From the vendors' data sheets.
@@ -45,8 +47,8 @@ PEAKS = {
 }
 BLOCK = 10  # steps between two looks at the clock
 SOLVERS = {
-    "DPM-Solver++ 2M": Solver("dpmpp_2m", steps=20),
-    "improved Euler": Solver("improved_euler", steps=52),  # as many evaluations as RK45 takes in the paper
+    "DPM-Solver++ 2M": create_sampler("dpmpp_2m", steps=20),
+    "improved Euler": create_sampler("improved_euler", steps=52),  # as many evaluations as RK45 takes in the paper
 }
 
 
@@ -75,13 +77,14 @@ def network_flops(config: ml_collections.ConfigDict, batch: int) -> float:
     x, z = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((batch, *build.image_shape(config)), (batch,)))
     loss = lambda params, x, z: jnp.sum(jnp.asarray(model.apply({"params": params}, x, z)) ** 2)
     analysis = jax.jit(jax.grad(loss)).lower(params, x, z).cost_analysis()
+    assert analysis is not None
     return analysis["flops"]
 
 
 def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int) -> None:
     """Prints the speed of training and the memory that it takes."""
     devices, training = Devices.all(), config.training
-    keys = Keys.of(0, devices.whole)
+    keys = Keys.from_seed(0, devices.whole)
     model, optimizer = models.create_model(config), create_optimizer(config.optim)
     init = lambda key: create_state(build.init_params(model, config, key), optimizer)
     state = jax.jit(init, out_shardings=devices.whole)(keys.init)
@@ -92,7 +95,7 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     flag = devices.place(np.zeros(devices.count, np.float32))
 
     start = time.perf_counter()
-    step = run_lib.create_step(config, devices)[0].lower(state, keys.train, batch, None, flag).compile()
+    step = create_step(config, devices)[0].lower(state, keys.train, batch, None, flag).compile()
     print(f"  compiled in {time.perf_counter() - start:.0f} s")
 
     def block():
@@ -121,13 +124,13 @@ def measure_sampling(config: ml_collections.ConfigDict, batch: int) -> None:
     """Prints the speed of sampling."""
     model, method = models.create_model(config), build.create_method(config)
     params = random_params(model, config, jax.random.key(0))
-    x = method.prior_sample(jax.random.key(1), batch)
+    x = method.prior_sample(sample_keys(jax.random.key(1), batch))
     for name, solver in SOLVERS.items():
 
         @jax.jit
         def sample(params, x, solver=solver):
-            net = lambda y, cond: jnp.asarray(model.apply({"params": params}, y, cond))
-            return sampling.integrate(method, net, x, solver)
+            net = lambda y, level, context: jnp.asarray(model.apply({"params": params}, y, level, context))
+            return decode(method, net, x, solver)
 
         evaluations = int(sample(params, x).evaluations[0])
         seconds = seconds_each(lambda sample=sample: sample(params, x), 3)
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     config = cifar10.get_config()
+    config.training.field_reference = "batch"
     config.model.dtype = arguments.dtype
     blocks = 5
     if arguments.small:

@@ -71,8 +71,8 @@ def our_network(folder: Path, batch_size: int):
 
 def their_network(folder: Path, batch_size: int):
     """Features of images by pytorch-fid."""
-    import torch
-    from pytorch_fid import inception
+    import torch  # type: ignore[import-not-found]
+    from pytorch_fid import inception  # type: ignore[import-not-found]
 
     tensors = {name: torch.from_numpy(tensor) for name, tensor in np.load(folder / WEIGHTS).items()}
     for name in [name for name in tensors if name.endswith("running_var")]:
@@ -97,7 +97,7 @@ def our_fid(features: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> f
 
 def their_fid(features: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
     """FID by pytorch-fid."""
-    from pytorch_fid.fid_score import calculate_frechet_distance
+    from pytorch_fid.fid_score import calculate_frechet_distance  # type: ignore[import-not-found]
 
     x = features.astype(np.float64)
     return float(calculate_frechet_distance(x.mean(axis=0), np.cov(x, rowvar=False), mean, covariance))
@@ -143,7 +143,8 @@ def report(arguments: argparse.Namespace) -> None:
     print(f"{platform.processor() or platform.machine()}, NumPy {np.__version__}, batches of {arguments.batch_size}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / WEIGHTS, **make_weights())
+        arrays: Any = make_weights()
+        np.savez(folder / WEIGHTS, **arrays)
         for turn in range(2):
             for side in sides:
                 found = arguments.images / run_in_process(side, "network", folder, arguments)["seconds"]

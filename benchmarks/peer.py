@@ -132,36 +132,38 @@ class Ours:
         import jax
         import jax.numpy as jnp
 
-        import run_lib
-        from pfgm_jax import build, convert, datasets, models, sampling, state
-        from pfgm_jax import config as config_lib
-        from pfgm_jax.ode import Solver
+        from pfgm_jax import build, config_files, convert, datasets, models
+        from pfgm_jax.keys import Keys
+        from pfgm_jax.latents import decode
+        from pfgm_jax.samplers import create_sampler
         from pfgm_jax.sharding import Devices
+        from pfgm_jax.training import state
+        from pfgm_jax.training.step import create_step
 
         self._jax, self._folder, self._samplers = jax, folder, {}
-        self._config = config_lib.from_dict(json.loads((folder / "ours.json").read_text()))
+        self._config = config_files.from_dict(json.loads((folder / "ours.json").read_text()))
         arrays = np.load(folder / "arrays.npz")
         devices = Devices.all()
-        step, _ = run_lib.create_step(self._config, devices)
+        train_step = create_step(self._config, devices)[0]
         optimizer = state.create_optimizer(self._config.optim)
         stored = arrays["stored"]
         index = np.arange(len(stored), dtype=np.int32)
         batch = datasets.Batch(devices.place(stored), devices.place_whole(index), devices.place(0 * index))
-        flag, key = devices.place(np.zeros(devices.count, np.float32)), state.Keys.of(0, devices.whole).train
+        flag, key = devices.place(np.zeros(devices.count, np.float32)), Keys.from_seed(0, devices.whole).train
         # Copied, as the step gives its buffers away.
         self._read = lambda path: jax.tree.map(jnp.array, convert.convert_checkpoint(Path(path), self._config)[0])
         self._begin = lambda path: devices.place_whole(state.create_state(self._read(path), optimizer))
-        self._step = lambda before: step(before, key, batch, None, flag)[:2]
+        self._step = lambda before: train_step(before, key, batch, None, flag)[:2]
 
         model, method = models.create_model(self._config), build.create_method(self._config)
         start = jnp.asarray(arrays["start"])
 
         def sampler(case):
-            solver = Solver(**CASES[case][1])
+            solver = create_sampler(**CASES[case][1])
 
             def sample(params):
-                net = lambda x, cond: jnp.asarray(model.apply({"params": params}, x, cond))
-                return sampling.integrate(method, net, start, solver)
+                net = lambda x, level, context: jnp.asarray(model.apply({"params": params}, x, level, context))
+                return decode(method, net, start, solver)
 
             return jax.jit(sample)
 
@@ -249,23 +251,24 @@ def prepare(folder: Path) -> None:
     import jax
 
     from configs import digits
-    from pfgm_jax import build, datasets
+    from pfgm_jax import build, config_files, datasets
     from pfgm_jax import config as config_lib
+    from pfgm_jax.keys import sample_keys
 
     dataset = datasets.load_dataset("digits")
     config = config_lib.fill_in(digits.get_config(), dataset)
-    values = config_lib.to_dict(config)
+    values = config_files.to_dict(config)
     (folder / "ours.json").write_text(json.dumps(values))
     # Fields that only the release has.
     values["data"] |= {"channels": config.data.num_channels}
     values["training"] |= {"continuous": True}
-    values["sampling"] |= {"method": "ode", "vs": False}
+    values["sampling"] |= {"vs": False}
     values["model"] |= {"normalization": "GroupNorm", "attention_type": "ddpm", "conv_size": 3}
     (folder / "config.json").write_text(json.dumps(values))
     scaling, method = build.create_scaling(config), build.create_method(config)
     stored = dataset.train[np.arange(config.training.batch_size)]
     batch = scaling.augment(jax.random.key(0), stored, np.arange(len(stored), dtype=np.int32))
-    start = method.prior_sample(jax.random.key(1), SAMPLES)
+    start = method.prior_sample(sample_keys(jax.random.key(1), SAMPLES))
     np.savez(folder / "arrays.npz", stored=stored, batch=np.asarray(batch), start=np.asarray(start))
 
 
@@ -311,7 +314,8 @@ def run(theirs: Worker, ours: Worker, folder: Path, arguments: argparse.Namespac
     first, last = str(folder / "first.pth"), str(folder / "last.pth")
     theirs("save", first)
     ours("load", first)
-    theirs("train", 2), ours("train", 2)
+    theirs("train", 2)
+    ours("train", 2)
     print(f"{platform.machine()}, {arguments.threads} threads, medians of {arguments.rounds} rounds of A B")
     print(f"{'ours over theirs, per second':58} {'clock':>6} {'rounds':>15} {'CPU':>6}")
     turns = [(theirs("train", STEPS), ours("train", STEPS)) for _ in range(arguments.rounds)]

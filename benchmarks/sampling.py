@@ -10,7 +10,6 @@ the parameters are random, on which only the evaluations of the adaptive solvers
 """
 
 import argparse
-import dataclasses
 import importlib
 import time
 from collections.abc import Callable
@@ -22,9 +21,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 import pfgm_jax
-from pfgm_jax import build, datasets, likelihood, models, sampling
+from pfgm_jax import build, datasets, likelihood, models
 from pfgm_jax import config as config_lib
-from pfgm_jax.ode import SOLVERS, Solver
+from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.keys import sample_keys
+from pfgm_jax.latents import decode
+from pfgm_jax.samplers import create_sampler
 
 SINGLE = 8  # evaluations that are timed together
 
@@ -64,23 +66,26 @@ def main() -> None:
         params = random_params(models.create_model(config), config, jax.random.key(0))
     model, method = models.create_model(config), build.create_method(config)
 
-    net = lambda params: lambda y, cond: jnp.asarray(model.apply({"params": params}, y, cond))
-    x = method.prior_sample(jax.random.key(1), arguments.batch)
+    apply = lambda params, y, level, context: jnp.asarray(model.apply({"params": params}, y, level, context))
+    net = lambda params: lambda y, level, context=NO_CONTEXT: apply(params, y, level, context)
+    x = method.prior_sample(sample_keys(jax.random.key(1), arguments.batch))
     z = jnp.full(arguments.batch, 0.3)
     probe = jnp.sign(x)
     forward = jax.jit(lambda params: net(params)(x, z))
     tangent = jax.jit(lambda params: jax.jvp(lambda y: net(params)(y, z), (x,), (probe,)))
 
-    def sampler(solver: Solver):
-        return jax.jit(lambda params: sampling.integrate(method, net(params), x, solver))
+    def sampler(solver):
+        return jax.jit(lambda params: decode(method, net(params), x, solver))
 
     image = jnp.tanh(x / jnp.std(x, axis=(1, 2, 3), keepdims=True))
-    measured = dataclasses.replace(method, drift_epsilon=0.0)
     of_images = jax.jit(
-        lambda params: likelihood.log_prob(measured, net(params), image, Solver(rtol=1e-3, atol=1e-3), probe[None])
+        lambda params: likelihood.log_prob(
+            measured, net(params), image, create_sampler("rk45", rtol=1e-3, atol=1e-3), probe[None]
+        )
     )
 
-    solvers = {name: Solver(name, steps=arguments.steps) for name in SOLVERS}
+    config.sampling.N = arguments.steps
+    solvers = {s: build.create_named_sampler(config, s) for s in build.samplers_of(method)}
     calls = {name: (sampler(solver), forward) for name, solver in solvers.items()}
     calls["likelihood by rk45"] = (of_images, tangent)
     evaluations = {name: np.asarray(call(params).check().evaluations) for name, (call, _) in calls.items()}

@@ -16,40 +16,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 import pfgm_jax
 from benchmarks.digits import SAMPLES, pixel_distance
-from pfgm_jax import models, sampling
-from pfgm_jax.ode import Solver
+from pfgm_jax.keys import sample_keys
+from pfgm_jax.latents import decode
+from pfgm_jax.samplers import OdeSolver, create_sampler
 
 BUDGETS = (5, 10, 20, 40, 100)
-EXACT = Solver("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
+EXACT = create_sampler("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
 TOLERANCES = (1e-4, 1e-2, 1e-3, 1e-5)  # the first is that of the paper
 
 
-def within(budget: int, solver: Solver) -> Solver:
+def within(budget: int, solver: Any) -> OdeSolver:
     """A solver with the most steps that need no more than `budget` evaluations."""
-    return dataclasses.replace(solver, steps=(budget + 1) // 2 if solver.name == "improved_euler" else budget)
+    return dataclasses.replace(solver, steps=-(-budget // solver.evaluations_per_step))
 
 
 FIXED = {
-    "Euler (DDIM), log": Solver("euler", schedule="log"),
-    "Euler (DDIM), rho 7": Solver("euler", schedule="rho"),
-    "improved Euler, log": Solver("improved_euler", schedule="log"),
-    "improved Euler, rho 7 (EDM)": Solver("improved_euler", schedule="rho"),
-    "DPM-Solver++ 2M, log": Solver("dpmpp_2m", schedule="log"),
-    "DPM-Solver++ 2M, rho 7": Solver("dpmpp_2m", schedule="rho"),
-    "DPM-Solver++ 3M, log": Solver("dpmpp_3m", schedule="log"),
-    "DPM-Solver++ 3M, rho 7": Solver("dpmpp_3m", schedule="rho"),
+    "Euler (DDIM), log": create_sampler("euler", schedule="log"),
+    "Euler (DDIM), rho 7": create_sampler("euler", schedule="rho"),
+    "improved Euler, log": create_sampler("improved_euler", schedule="log"),
+    "improved Euler, rho 7 (EDM)": create_sampler("improved_euler", schedule="rho"),
+    "DPM-Solver++ 2M, log": create_sampler("dpmpp_2m", schedule="log"),
+    "DPM-Solver++ 2M, rho 7": create_sampler("dpmpp_2m", schedule="rho"),
+    "DPM-Solver++ 3M, log": create_sampler("dpmpp_3m", schedule="log"),
+    "DPM-Solver++ 3M, rho 7": create_sampler("dpmpp_3m", schedule="rho"),
 }
 ADAPTIVE = {
-    "RK45": [Solver("rk45", rtol=t, atol=t) for t in TOLERANCES],
-    "RK45, shared step": [Solver("rk45", rtol=t, atol=t, shared_step=True) for t in TOLERANCES],
-    "Tsit5": [Solver("tsit5", rtol=t, atol=t) for t in TOLERANCES],
+    "RK45": [create_sampler("rk45", rtol=t, atol=t) for t in TOLERANCES],
+    "RK45, shared step": [create_sampler("rk45", rtol=t, atol=t, shared_step=True) for t in TOLERANCES],
+    "Tsit5": [create_sampler("tsit5", rtol=t, atol=t) for t in TOLERANCES],
 }
 
 
@@ -86,14 +86,13 @@ class Measurement:
     def __init__(self, workdir: Path, sets: int):
         model = pfgm_jax.load(workdir)
         self.step, self.method, self.scaling, self.sets = model.step, model.method, model.scaling, sets
-        network, params = models.create_model(model.config), model.params
-        self._net = lambda x, cond: jnp.asarray(network.apply({"params": params}, x, cond))
-        draw = jax.jit(lambda key: self.method.prior_sample(key, SAMPLES))
+        self._net = model.net
+        draw = jax.jit(lambda key: self.method.prior_sample(sample_keys(key, SAMPLES)))
         self._start = [draw(key) for key in jax.random.split(jax.random.key(0), sets)]
         self._exact = self._solve(EXACT)[0]
 
-    def _solve(self, solver: Solver) -> tuple[list[np.ndarray], np.ndarray, float]:
-        integrate = jax.jit(lambda x: sampling.integrate(self.method, self._net, x, solver))
+    def _solve(self, solver: OdeSolver) -> tuple[list[np.ndarray], np.ndarray, float]:
+        integrate = jax.jit(lambda x: decode(self.method, self._net, x, solver))
         solutions, seconds = [integrate(self._start[0]).check()], []
         for x in self._start:
             start = time.perf_counter()
@@ -103,7 +102,7 @@ class Measurement:
         evaluations = np.concatenate([s.evaluations for s in solutions])
         return [np.asarray(s.x) for s in solutions], evaluations, float(np.median(seconds))
 
-    def measure(self, solver: Solver) -> Point:
+    def measure(self, solver: OdeSolver) -> Point:
         """Solves all sets."""
         x, evaluations, seconds = self._solve(solver)
         fd = np.array([pixel_distance(part, self.scaling) for part in x])
@@ -160,7 +159,7 @@ def plot(points: dict[str, list[Point]], path: Path) -> None:
     """Both quantities against evaluations."""
     figure = Figure(figsize=(13, 5), layout="constrained")
     axes = figure.subplots(1, 2)
-    colours = matplotlib.colormaps["tab10"].colors
+    colours = [matplotlib.colormaps["tab10"](i) for i in range(10)]
     for number, (name, curve) in enumerate(points.items()):
         curve = sorted(curve, key=lambda p: p.evaluations)
         adaptive = name in ADAPTIVE

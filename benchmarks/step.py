@@ -16,41 +16,41 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-import run_lib
 from configs import cifar10, digits
-from pfgm_jax import build, datasets, losses, models
+from pfgm_jax import build, datasets
 from pfgm_jax import config as config_lib
+from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import Keys, apply_gradients, create_optimizer, create_state
+from pfgm_jax.training.state import apply_gradients, create_optimizer, create_state
+from pfgm_jax.training.step import create_objective, create_step
 
 
 def reduced_cifar10() -> ml_collections.ConfigDict:
     """configs/cifar10.py with a network that a CPU trains."""
     config = cifar10.get_config()
     config.model.nf, config.model.num_res_blocks = 32, 1
+    config.training.field_reference = "batch"
     return config
 
 
 def _parts(config: ml_collections.ConfigDict, stored: np.ndarray) -> tuple[dict[str, Callable[[], object]], int]:
     """Calls of a whole step and of its parts, and the number of parameters."""
-    devices, keys = Devices.all(), Keys.of(0, Devices.all().whole)
-    model, method = models.create_model(config), build.create_method(config)
-    scaling, optimizer = build.create_scaling(config), create_optimizer(config.optim)
-    state = jax.jit(lambda key: create_state(build.init_params(model, config, key), optimizer))(keys.init)
+    devices, keys = Devices.all(), Keys.from_seed(0, Devices.all().whole)
+    objective, optimizer = create_objective(config, devices), create_optimizer(config.optim)
+    init = lambda key: create_state(build.init_params(objective.model, config, key), optimizer)
+    state = jax.jit(init)(keys.init)
     index = np.arange(len(stored), dtype=np.int32)
     batch = datasets.Batch(jnp.asarray(stored), jnp.asarray(index), jnp.asarray(0 * index))
     flag = jnp.zeros(devices.count)
 
-    pair_of = jax.jit(
-        lambda key, batch: losses.training_pair(key, batch, None, method=method, scaling=scaling, devices=devices)
-    )
+    pair_of = jax.jit(lambda key, batch: objective.training_pair(key, batch, None))
     pair = pair_of(keys.train, batch)
     example_keys = jax.random.split(keys.train, len(pair.x))
-    loss = lambda params: losses.sum_of_losses(params, pair, example_keys, method=method, model=model)
+    loss = lambda params: objective.sum_of_losses(params, pair, example_keys)
     forward, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
     grads = gradient(state.params)
     update = jax.jit(lambda state, grads: apply_gradients(state, grads, optimizer, config.model.ema_rate))
-    step = run_lib.create_step(config, devices)[0]
+    step = create_step(config, devices)[0]
     running = jax.tree.map(jnp.copy, state)  # the step takes the buffers of what it is given
 
     def whole():

@@ -7,11 +7,11 @@ Published (Xu et al. 2022): FID 3.68 with 110 evaluations of RK45.
 Run here: the number of the network's parameters compared with the release's (tests/test_convert.py); no training.
 """
 
-from configs import default
+from pfgm_jax import defaults
 
 
 def get_config():
-    config = default.get_config()
+    config = defaults.get_config()
     config.data.dataset = "celeba"
     config.data.image_size = 64
     config.data.num_channels = 3

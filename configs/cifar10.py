@@ -7,11 +7,11 @@ Published (Xu et al. 2022): FID 2.48 and Inception score 9.65 with 104 evaluatio
 Run here: the network's parameters compared one by one with the release's (tests/test_convert.py); no full training.
 """
 
-from configs import default
+from pfgm_jax import defaults
 
 
 def get_config():
-    config = default.get_config()
+    config = defaults.get_config()
     config.data.dataset = "cifar10"
     config.data.image_size = 32
     config.data.num_channels = 3

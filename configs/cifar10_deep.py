@@ -7,10 +7,10 @@ Published (Xu et al. 2022): FID 2.35 and Inception score 9.68 with 110 evaluatio
 Run here: the number of the network's parameters compared with the release's (tests/test_convert.py); no training.
 """
 
-from configs import cifar10
+from pfgm_jax.config_files import load_experiment
 
 
 def get_config():
-    config = cifar10.get_config()
+    config = load_experiment("cifar10")
     config.model.num_res_blocks = 8
     return config

@@ -7,11 +7,11 @@ Published: nothing for this network; the release has its config.
 Run here: the network's parameters compared one by one with the release's (tests/test_convert.py); no full training.
 """
 
-from configs import cifar10
+from pfgm_jax.config_files import load_experiment
 
 
 def get_config():
-    config = cifar10.get_config()
+    config = load_experiment("cifar10")
     config.model.fir = True
     config.model.embedding_type = "fourier"
     config.model.progressive_input = "residual"

@@ -8,11 +8,11 @@ Published: no numbers to compare with, and the release cannot build the network.
 Run here: the network's answers compared with the release's layers (tests/test_ncsnv2.py); no full training.
 """
 
-from configs import cifar10
+from pfgm_jax.config_files import load_experiment
 
 
 def get_config():
-    config = cifar10.get_config()
+    config = load_experiment("cifar10")
     config.model.name = "ncsnv2"
     config.model.nonlinearity = "elu"
     return config

@@ -4,11 +4,11 @@ python main.py --mode train  --config configs/digits.py
 python main.py --mode sample --config configs/digits.py
 """
 
-from configs import default
+from pfgm_jax import defaults
 
 
 def get_config():
-    config = default.get_config()
+    config = defaults.get_config()
     config.data.dataset = "digits"
     config.data.random_flip = False
     config.data.uniform_dequantization = True

@@ -6,11 +6,11 @@ For images this small a perceptron takes a batch four times as large in less tim
     python main.py --mode sample --config configs/digits_mlp.py
 """
 
-from configs import digits
+from pfgm_jax.config_files import load_experiment
 
 
 def get_config():
-    config = digits.get_config()
+    config = load_experiment("digits")
     config.training.n_iters = 4000
     config.training.small_batch_size = 256
     config.training.field_reference = "dataset"

@@ -4,11 +4,11 @@ python main.py --mode train  --config configs/heart.py
 python main.py --mode sample --config configs/heart.py
 """
 
-from configs import default
+from pfgm_jax import defaults
 
 
 def get_config():
-    config = default.get_config()
+    config = defaults.get_config()
     config.data.dataset = "heart"
     config.data.random_flip = False
 

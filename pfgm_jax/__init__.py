@@ -2,14 +2,25 @@
 
 The electric field of data taken as charges carries them to a uniform hemisphere; a network learns the field, and an
 ODE follows it back. `load` opens a trained model; see `field` for the field itself, `methods` for what is learned from
-it, `ode` and `sampling` for the way back, `latents` and `likelihood` for what its inverse gives, `models` for networks.
+it, `samplers` and `sampling` for the way back, `latents` and `likelihood` for what its inverse gives, `models` for
+networks, and `registry` for adding your own of each.
 """
 
-from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, ode, sampling
-from pfgm_jax.pretrained import Pretrained, load
+from importlib.metadata import PackageNotFoundError, version
+
+from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, registry, samplers, sampling
+from pfgm_jax.context import Context
+from pfgm_jax.trained_model import TrainedModel, load
+
+try:
+    __version__ = version("pfgm_jax")
+except PackageNotFoundError:  # a clone that was not installed
+    __version__ = "0.0.0"
 
 __all__ = [
-    "Pretrained",
+    "Context",
+    "TrainedModel",
+    "__version__",
     "datasets",
     "field",
     "latents",
@@ -18,6 +29,7 @@ __all__ = [
     "methods",
     "metrics",
     "models",
-    "ode",
+    "registry",
+    "samplers",
     "sampling",
 ]

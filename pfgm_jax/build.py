@@ -1,26 +1,48 @@
 """What a run is made of, built from its config."""
 
+from typing import Any, TypeVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 from jaxtyping import PyTree
 
-from pfgm_jax import datasets, methods
-from pfgm_jax.errors import InputError
-from pfgm_jax.methods.poisson import Poisson
-from pfgm_jax.ode import Solver
+from pfgm_jax import config_files, datasets, models
+from pfgm_jax.charges import Charges
+from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.errors import InputError, named_by
+from pfgm_jax.likelihood import Divergence
+from pfgm_jax.methods.base import Method
+from pfgm_jax.registry import METHODS, SAMPLERS
+from pfgm_jax.samplers.base import OdeSolver, Sampler
+from pfgm_jax.sharding import Devices
+
+T = TypeVar("T")
+
+
+def _from_config(kind: type[T], config: ml_collections.ConfigDict, **given: Any) -> T:
+    """Creates a dataclass from the config fields of its attributes.
+
+    Raises:
+      InputError: a field is missing or out of range.
+    """
+    fields: dict[str, str] = kind.fields  # type: ignore[attr-defined]
+    values = {name: config_files.get(config, path) for name, path in fields.items()}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    with named_by(fields):
+        return kind(**given, **values)
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
-    """H, W, C of a config whose fields are filled in."""
+    """Returns H, W, C of a config; zeros where they are left to the data."""
     size = config.data.image_size
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width), int(config.data.num_channels)
 
 
 def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
-    """The data set of a config.
+    """Loads the data set of a config.
 
     Raises:
       InputError: see `datasets.load_dataset`.
@@ -31,7 +53,7 @@ def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
 
 
 def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
-    """The scaling of a config whose fields are filled in."""
+    """Creates the scaling of a config whose fields are filled in."""
     data = config.data
     return datasets.Scaling(
         levels=data.levels,
@@ -43,53 +65,104 @@ def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
     )
 
 
-def create_method(config: ml_collections.ConfigDict) -> methods.Method:
-    """The generative method of a config whose fields are filled in.
+def create_method(config: ml_collections.ConfigDict) -> Method:
+    """Creates the generative method of a config.
 
     Raises:
-      InputError: only networks of that method are known here.
+      InputError: there is no such method, only networks of it are known here, or a field is out of range.
     """
-    training, sampling = config.training, config.sampling
-    if training.sde not in methods.METHODS:
+    sde = config.training.sde
+    if sde in models.SCORE_MODELS:
         raise InputError(
-            f"training.sde is {training.sde!r}, of which only networks can be converted; choose one of "
-            f"{', '.join(methods.METHODS)}"
+            f"training.sde is {sde!r}, of which only networks can be converted; choose one of {', '.join(METHODS)}"
         )
-    return Poisson(
-        shape=image_shape(config),
-        small_batch_size=training.small_batch_size,
-        M=training.M,
-        tau=training.tau,
-        sigma=config.model.sigma_end,
-        restrict_M=training.restrict_M,
-        gamma=training.gamma,
-        z_min=sampling.z_min,
-        z_max=sampling.z_max,
-        upper_norm=sampling.upper_norm,
-        z_exp=sampling.z_exp,
-        exact_substitution=sampling.exact_substitution,
-        drift_epsilon=sampling.drift_epsilon,
-        reduce_mean=training.reduce_mean,
-    )
+    return _from_config(METHODS[sde], config, shape=image_shape(config))
 
 
-def create_solver(config: ml_collections.ConfigDict) -> Solver:
-    """The ODE solver of a config."""
-    sampling = config.sampling
-    return Solver(
-        name=sampling.ode_solver,
-        rtol=sampling.rtol,
-        atol=sampling.atol,
-        steps=sampling.N,
-        max_steps=sampling.max_steps,
-        shared_step=sampling.shared_step,
-        schedule=sampling.schedule,
-        rho=sampling.rho,
-        levels=tuple(sampling.levels),
-    )
+def sampler_field(config: ml_collections.ConfigDict) -> str:
+    """Returns the config field that names the sampler."""
+    return "sampling.ode_solver" if config.sampling.method == "ode" else "sampling.method"
+
+
+def sampler_name(config: ml_collections.ConfigDict) -> str:
+    """Returns the name of the sampler: `sampling.ode_solver`, unless `sampling.method` names another."""
+    return config_files.get(config, sampler_field(config))
+
+
+def choose_sampler(config: ml_collections.ConfigDict, name: str) -> None:
+    """Sets the fields of a config that name the sampler."""
+    solves = issubclass(SAMPLERS[name], OdeSolver)
+    config.sampling.method = "ode" if solves else name
+    if solves:
+        config.sampling.ode_solver = name
+
+
+def samplers_of(method: Method) -> list[str]:
+    """Lists the samplers that can sample from a method."""
+    return [name for name in SAMPLERS if isinstance(method, SAMPLERS[name].requires)]
+
+
+def create_sampler(config: ml_collections.ConfigDict) -> Sampler:
+    """Creates the sampler of a config.
+
+    Raises:
+      InputError: there is no such sampler, or a field is out of range.
+    """
+    field, name = sampler_field(config), sampler_name(config)
+    solves = [known for known in SAMPLERS if issubclass(SAMPLERS[known], OdeSolver)]
+    if name not in SAMPLERS or (field == "sampling.ode_solver" and name not in solves):
+        known = solves if field == "sampling.ode_solver" else ["ode", *(set(SAMPLERS) - set(solves))]
+        raise InputError(f"{field} is {name!r}; choose one of {', '.join(known)}")
+    return create_named_sampler(config, name)
+
+
+def create_all_samplers(config: ml_collections.ConfigDict) -> list[Sampler]:
+    """Creates every sampler with the options of a config.
+
+    Raises:
+      InputError: a field is out of range.
+    """
+    return [create_named_sampler(config, name) for name in SAMPLERS]
+
+
+def create_named_sampler(config: ml_collections.ConfigDict, name: str) -> Any:
+    """Creates the sampler of a name with the options of a config.
+
+    Raises:
+      InputError: there is no such sampler, or a field is out of range.
+    """
+    return _from_config(SAMPLERS[name], config)
+
+
+def create_ode_solver(config: ml_collections.ConfigDict) -> OdeSolver:
+    """Creates the solver of latents: the config's sampler if it is one, else RK45."""
+    sampler = create_sampler(config)
+    return sampler if isinstance(sampler, OdeSolver) else create_named_sampler(config, "rk45")
+
+
+def create_likelihood_solver(config: ml_collections.ConfigDict) -> OdeSolver:
+    """Creates the solver of likelihoods: the config's sampler if it is one that chooses its steps, else RK45."""
+    solver = create_ode_solver(config)
+    return solver if solver.adaptive else create_named_sampler(config, "rk45")
+
+
+def create_divergence(config: ml_collections.ConfigDict) -> Divergence:
+    """Creates what likelihoods find divergences by.
+
+    Raises:
+      InputError: there is no such estimate.
+    """
+    return _from_config(Divergence, config)
+
+
+def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charges:
+    """Creates what finds the charges of a training step, of a config whose fields are filled in."""
+    training = config.training
+    scaling = create_scaling(config)
+    return Charges(training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices)
 
 
 def init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:
-    """Random parameters of a network, for the images of a config whose fields are filled in."""
+    """Draws random parameters of a network, for the images of a config whose fields are filled in."""
     x = jnp.zeros((1, *image_shape(config)))
-    return model.init(key, x, jnp.ones(1))["params"]
+    return model.init(key, x, jnp.ones(1), NO_CONTEXT)["params"]

@@ -16,7 +16,7 @@ from pfgm_jax import sharding
 from pfgm_jax.errors import InputError, StorageError
 from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import TrainState
+from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
@@ -216,7 +216,7 @@ class Checkpoints:
             (self.directory / str(step)).rename(folder)
             self._seal_of(step).unlink(missing_ok=True)
 
-        sharding.first_does(move)
+        sharding.on_first_process(move)
         self._manager.close()
         self._manager = ocp.CheckpointManager(self.directory, options=self._options)
         return folder

@@ -1,7 +1,6 @@
 """Figures of an evaluation: quality against evaluations, norms along trajectories, paths between and around latents."""
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pfgm_jax import evaluation, latents, ode, sharding, writers
+from pfgm_jax import build, evaluation, latents, pictures, sharding
 from pfgm_jax.folders import Folder, write_whole
-from pfgm_jax.pretrained import Pretrained
-from pfgm_jax.state import Keys
+from pfgm_jax.keys import Keys, sample_keys
+from pfgm_jax.registry import SAMPLERS
+from pfgm_jax.samplers.base import Solution, trajectory
+from pfgm_jax.trained_model import TrainedModel
 
 # Evaluations of the network at which solvers with a fixed number of steps are compared.
 EVALUATIONS = (5, 10, 20, 40, 100)
@@ -24,7 +25,7 @@ PAIRS, SHARES = 8, 10
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
-def make(model: Pretrained, compare: Any, folder: Folder) -> dict[str, str]:
+def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
     """Makes the figures that the fields of `eval` ask for, in a folder; their paths by their names.
 
     Args:
@@ -36,7 +37,7 @@ def make(model: Pretrained, compare: Any, folder: Folder) -> dict[str, str]:
       SolveError: the ODE could not be solved.
     """
     options = model.config.eval
-    sharding.first_does(lambda: folder.mkdir(parents=True, exist_ok=True))
+    sharding.on_first_process(lambda: folder.mkdir(parents=True, exist_ok=True))
     makers = {
         "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(model, compare, folder)),
         "norm_curve": (options.enable_norm_curve, lambda: norm_curve(model, folder)),
@@ -46,8 +47,8 @@ def make(model: Pretrained, compare: Any, folder: Folder) -> dict[str, str]:
     return {name: str(make_it()) for name, (wanted, make_it) in makers.items() if wanted}
 
 
-def nfe_curve(model: Pretrained, compare: evaluation.Comparison, folder: Folder) -> Folder:
-    """Metrics of `eval.num_samples` samples for each solver and number of evaluations, as JSON and a plot.
+def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
+    """Measures the quality of `eval.num_samples` samples for each sampler and number of evaluations: JSON and a plot.
 
     The paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
 
@@ -60,14 +61,13 @@ def nfe_curve(model: Pretrained, compare: evaluation.Comparison, folder: Folder)
       SolveError: the ODE could not be solved.
     """
     curves: dict[str, list[dict[str, float]]] = {}
-    for name in ode.SOLVERS:
-        settings = [{"rtol": t, "atol": t} for t in TOLERANCES] if name in ode.ADAPTIVE else _steps(name)
-        for setting in settings:
+    for name in build.samplers_of(model.method):
+        for setting in _settings(name):
             config = model.config.copy_and_resolve_references()
-            config.sampling.ode_solver = name
+            build.choose_sampler(config, name)
             config.sampling.update(setting)
             config.sampling.levels = ()
-            of_setting = Pretrained(config, model.params, model.step)
+            of_setting = TrainedModel(config, model.params, model.step)
             pieces = folder / "nfe" / f"{name}-{next(iter(setting.values()))}"
             rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
             point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
@@ -77,64 +77,74 @@ def nfe_curve(model: Pretrained, compare: evaluation.Comparison, folder: Folder)
         write_whole(folder / "nfe.json", (json.dumps(curves, indent=1) + "\n").encode())
         _plot_quality(folder / "nfe.png", curves)
 
-    sharding.first_does(write)
+    sharding.on_first_process(write)
     return folder / "nfe.json"
 
 
-def _steps(name: str) -> list[dict[str, int]]:
-    """Steps of a solver whose evaluations are about `EVALUATIONS`."""
-    steps = [(count + 1) // 2 if name == "improved_euler" else count for count in EVALUATIONS]
-    return [{"N": n} for n in steps]
+def _settings(name: str) -> list[dict[str, float]]:
+    """Lists options of a sampler: tolerances, or steps whose evaluations are about `EVALUATIONS`."""
+    sampler = SAMPLERS[name]
+    if getattr(sampler, "adaptive", False):
+        return [{"rtol": tolerance, "atol": tolerance} for tolerance in TOLERANCES]
+    each = getattr(sampler, "evaluations_per_step", 1)
+    return [{"N": -(-count // each)} for count in EVALUATIONS]
 
 
-def norm_curve(model: Pretrained, folder: Folder) -> Folder:
-    """Norms of samples on their way from the prior, with their quartiles, as JSON and a plot (section 4.3)."""
-    times = jnp.linspace(model.method.t_prior, model.method.t_data, HEIGHTS)
-    solver = dataclasses.replace(model.solver, levels=())  # which are those of a single solve
+def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
+    """Measures norms of samples on their way from the prior: quartiles, as JSON and a plot (section 4.3)."""
+    method = model.method
+    times = jnp.linspace(method.t_prior, method.t_data, HEIGHTS)
 
     @jax.jit
     def states(params, key):
-        net = model.network(params)
-        x = model.method.prior_sample(key, TRAJECTORIES)
-        return ode.trajectory(lambda y, t: model.method.velocity(net, y, t), x, times, solver)
+        net = model.generator.network(params)
+        x = method.prior_sample(sample_keys(key, TRAJECTORIES))
+        return trajectory(lambda x, t, _: method.velocity(net, x, t), x, times, model.solver)
 
-    path, end = states(model.params, Keys.of(model.config.seed).samples)
-    ode.Solution(*(np.asarray(part) for part in end)).check()
+    path, end = states(model.params, Keys.from_seed(model.config.seed).samples)
+    Solution(*(np.asarray(part) for part in end)).check()
     norms = np.linalg.norm(np.asarray(path).reshape(HEIGHTS, TRAJECTORIES, -1), axis=2)
     quartiles = np.quantile(norms, [0.25, 0.5, 0.75], axis=1)
-    curve = {"z": np.exp(times).tolist(), **dict(zip(("lower", "median", "upper"), quartiles.tolist(), strict=True))}
+    curve = {
+        method.level_name: np.exp(times).tolist(),
+        **dict(zip(("lower", "median", "upper"), quartiles.tolist(), strict=True)),
+    }
 
     def write():
         write_whole(folder / "norms.json", (json.dumps(curve, indent=1) + "\n").encode())
-        _plot_norms(folder / "norms.png", np.exp(np.asarray(times)), quartiles)
+        _plot_norms(folder / "norms.png", method.level_name, np.exp(np.asarray(times)), quartiles)
 
-    sharding.first_does(write)
+    sharding.on_first_process(write)
     return folder / "norms.json"
 
 
-def interpolation(model: Pretrained, folder: Folder) -> Folder:
-    """A grid of images: each row leads from one random latent to another."""
-    ends = model.method.prior_sample(Keys.of(model.config.seed).samples, 2 * PAIRS)
+def interpolation(model: TrainedModel, folder: Folder) -> Folder:
+    """Draws a grid of images: each row leads from one random latent to another."""
+    ends = _random_latents(model, 2 * PAIRS)
     path = latents.interpolate(ends[:PAIRS], ends[PAIRS:], jnp.linspace(0.0, 1.0, SHARES))
     return _grid(model, np.asarray(path), folder / "interpolation.png")
 
 
-def rescaling(model: Pretrained, folder: Folder) -> Folder:
-    """A grid of images: in each row, a random latent with its norm multiplied by `TEMPERATURES`."""
-    centres = model.method.prior_sample(Keys.of(model.config.seed).samples, PAIRS)
+def rescaling(model: TrainedModel, folder: Folder) -> Folder:
+    """Draws a grid of images: in each row, a random latent with its norm multiplied by `TEMPERATURES`."""
+    centres = _random_latents(model, PAIRS)
     return _grid(model, np.asarray(latents.rescale(centres, jnp.array(TEMPERATURES))), folder / "rescaling.png")
 
 
-def _grid(model: Pretrained, path: np.ndarray, file: Folder) -> Folder:
+def _random_latents(model: TrainedModel, n: int) -> Float[jax.Array, "n H W C"]:
+    return model.method.prior_sample(sample_keys(Keys.from_seed(model.config.seed).samples, n))
+
+
+def _grid(model: TrainedModel, path: np.ndarray, file: Folder) -> Folder:
     """Decodes latents [columns, rows, H, W, C] and draws them."""
     columns, rows = path.shape[:2]
     stored = model.decode(path.swapaxes(0, 1).reshape(-1, *model.shape))
     if model.scaling.levels:
-        pixels = writers.to_pixels(stored, model.scaling.levels)
-        sharding.first_does(lambda: writers.save_picture(file, writers.image_grid(pixels, columns=columns)))
+        pixels = pictures.to_pixels(stored, model.scaling.levels)
+        sharding.on_first_process(lambda: pictures.save_picture(file, pictures.image_grid(pixels, columns=columns)))
         return file
     array = file.with_suffix(".npy")
-    sharding.first_does(lambda: np.save(array, stored.reshape(rows, columns, -1)))
+    sharding.on_first_process(lambda: np.save(array, stored.reshape(rows, columns, -1)))
     return array
 
 
@@ -159,9 +169,9 @@ def _plot_quality(path: Folder, curves: dict[str, list[dict[str, float]]]) -> No
         axes.set(xlabel="evaluations of the network", ylabel="Fréchet distance")
 
 
-def _plot_norms(path: Folder, z: Float[np.ndarray, " T"], quartiles: Float[np.ndarray, "3 T"]) -> None:
+def _plot_norms(path: Folder, level_name: str, z: Float[np.ndarray, " T"], quartiles: Float[np.ndarray, "3 T"]) -> None:
     lower, median, upper = quartiles
     with _axes(path) as axes:
         axes.fill_between(z, lower, upper, alpha=0.3, label="quartiles")
         axes.plot(z, median, label="median")
-        axes.set(xlabel="z", ylabel="norm of the samples")
+        axes.set(xlabel=level_name, ylabel="norm of the samples")

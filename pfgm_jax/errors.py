@@ -1,12 +1,30 @@
-"""Errors that are addressed to the user: main.py prints their one sentence, without a traceback."""
+"""Errors that are addressed to the user: the command line prints their one sentence, without a traceback."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 
 class PfgmError(Exception):
-    """Base of all of them."""
+    """Base class of all errors that are addressed to the user."""
 
 
 class InputError(PfgmError, ValueError):
-    """Something that the user gave is wrong; the text names the field or file, its value and what to do."""
+    """The user gave something wrong; the text names the field or file, its value, and what to do."""
+
+
+class FieldError(InputError):
+    """An attribute of an object has a value that it cannot have.
+
+    Attributes:
+      field: name of the attribute.
+      value: what it is.
+      cure: what to do, as the rest of a sentence.
+    """
+
+    def __init__(self, field: str, value: Any, cure: str):
+        super().__init__(f"{field} is {value!r}; {cure}")
+        self.field, self.value, self.cure = field, value, cure
 
 
 class TrainingError(PfgmError, RuntimeError):
@@ -23,3 +41,19 @@ class StorageError(PfgmError, RuntimeError):
 
 class WorkdirInUseError(InputError):
     """Another run is writing in the workdir."""
+
+
+@contextlib.contextmanager
+def named_by(paths: Mapping[str, str]) -> Iterator[None]:
+    """Names attributes by their config fields in the errors raised inside.
+
+    Args:
+      paths: the config field of each attribute.
+
+    Raises:
+      InputError: instead of a `FieldError` of one of these attributes.
+    """
+    try:
+        yield
+    except FieldError as error:
+        raise InputError(f"{paths.get(error.field, error.field)} is {error.value!r}; {error.cure}") from None

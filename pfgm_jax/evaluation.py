@@ -1,6 +1,5 @@
 """What an evaluation is made of: rows that survive interruptions, metrics, reports."""
 
-import dataclasses
 import io
 import json
 import logging
@@ -9,18 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 
-from pfgm_jax import build, datasets, metrics, ode, sharding
+from pfgm_jax import build, datasets, metrics, sharding
+from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.metrics.image_files import PictureFolder
-from pfgm_jax.pretrained import Pretrained
+from pfgm_jax.progress import progress_bar
+from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
+from pfgm_jax.trained_model import TrainedModel
 
 log = logging.getLogger("pfgm_jax")
 
@@ -34,7 +35,7 @@ HASHED = 4096
 def rows_in_pieces(
     folder: Folder, record: dict[str, Any], total: int, size: int, compute: Callable[[int], Rows]
 ) -> Rows:
-    """Rows that are computed and saved a piece at a time; those that an interrupted evaluation has saved are read.
+    """Computes rows and saves them a piece at a time; reads those that an interrupted evaluation has saved.
 
     All processes call it; process 0 writes.
 
@@ -50,7 +51,7 @@ def rows_in_pieces(
     """
     record = json.loads(json.dumps({**record, "rows": size}))
     starts = range(0, total, size)
-    found = sharding.first_does(lambda: _count_pieces(folder, record, starts))
+    found = sharding.on_first_process(lambda: _count_pieces(folder, record, starts))
     done = sharding.first_text("" if found is None else str(found))
     pieces = []
     for i, first in enumerate(starts):
@@ -62,7 +63,7 @@ def rows_in_pieces(
         piece["seconds"] = np.array(time.perf_counter() - start)
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **piece)
-        sharding.first_does(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
+        sharding.on_first_process(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
         pieces.append(piece)
     rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0] if name != "seconds"}
     return {**rows, "seconds": np.array([p["seconds"] for p in pieces])}
@@ -79,7 +80,7 @@ def _read_piece(folder: Folder, first: int) -> Rows:
 
 
 def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
-    """How many pieces, from the first on, are there and whole."""
+    """Counts the pieces, from the first on, that are there and whole."""
     made = folder / "record.json"
     try:
         same = made.exists() and json.loads(made.read_text()) == record
@@ -100,8 +101,8 @@ def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
     return len(starts)
 
 
-def draw_samples(model: Pretrained, folder: Folder, n: int) -> Rows:
-    """Samples in stored form as `samples`, and `evaluations` of the network, of the run's seed.
+def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
+    """Draws samples of the run's seed in stored form, `samples`, and counts `evaluations` of the network.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -111,14 +112,52 @@ def draw_samples(model: Pretrained, folder: Folder, n: int) -> Rows:
     def compute(first):
         (batch,) = model.draw(size, model.config.seed, first)
         keep = min(size, n - first)
-        ode.Solution(*(part[:keep] for part in batch)).check(first)
-        return {"samples": np.asarray(model.scaling.decode(batch.x)), "evaluations": np.asarray(batch.evaluations)}
+        Solution(*(part[:keep] for part in batch)).check(first)
+        return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
     return rows_in_pieces(folder, model.record, n, size, compute)
 
 
+def draw(model: TrainedModel, n: int) -> tuple[Float[np.ndarray, "n H W C"], Int[np.ndarray, " n"]]:
+    """Draws n samples of the run's seed, and shows how far it is.
+
+    Returns:
+      Samples in network units, and evaluations of the network.
+
+    Raises:
+      SolveError: the ODE could not be solved.
+    """
+    batches = []
+    with progress_bar(n, "sample") as bar:
+        for batch in model.draw(n, model.config.seed):
+            batches.append(batch.check(bar.n))
+            bar.update(len(batch.x))
+    return np.concatenate([b.x for b in batches]), np.concatenate([b.evaluations for b in batches])
+
+
+def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder) -> dict[str, Any]:
+    """Draws `eval.num_samples` samples and compares them; returns the numbers of a report.
+
+    Args:
+      model: whose samples.
+      compare: see `create_comparison`.
+      folder: receives the samples.
+
+    Raises:
+      SolveError: the ODE could not be solved.
+    """
+    config = model.config
+    rows = draw_samples(model, folder, config.eval.num_samples)
+    found = compare(rows["samples"])
+    # The first batch has compiled.
+    seconds = float(np.median(rows["seconds"][1:] if len(rows["seconds"]) > 1 else rows["seconds"]))
+    speed = min(config.sampling.batch_size, config.eval.num_samples) / seconds
+    evaluations = float(rows["evaluations"].mean())
+    return {"samples": config.eval.num_samples, **found, "evaluations": evaluations, "samples_per_second": speed}
+
+
 def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
-    """What gives FID and its kin of images beside the training data.
+    """Creates what computes FID and its kin of images beside the training data.
 
     All processes call it, and what it returns; process 0 computes on its own devices, and the others are given {}.
 
@@ -126,8 +165,8 @@ def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Datas
       InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. What is
         returned raises those of `metrics.evaluate`.
     """
-    compare: Any = sharding.first_does(lambda: _comparison_here(config, dataset))
-    return lambda images: sharding.first_does(lambda: compare(images)) or {}
+    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset))
+    return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
 
 
 def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
@@ -138,14 +177,15 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         )
     options, directory = config.eval, datasets.data_dir(config.data.dir)
     local = Devices.of_this_process()
-    size = local.round_up(options.batch_size)
-    weights = Path(options.weights).expanduser() if options.weights else None
-    extractor = metrics.create_extractor(
-        options.features, directory, options.front_end, weights, config.data.levels, size
+    made_with = metrics.ExtractorOptions(
+        directory,
+        levels=config.data.levels,
+        front_end=options.front_end,
+        weights=Path(options.weights).expanduser() if options.weights else None,
+        batch_size=local.round_up(options.batch_size),
+        devices=local,
     )
-    if isinstance(extractor, metrics.InceptionExtractor):
-        params, place = jax.device_put(extractor.params, local.whole), lambda batch: jax.device_put(batch, local.rows)
-        extractor = dataclasses.replace(extractor, params=params, place=place)
+    extractor = metrics.create_extractor(options.features, made_with)
     if options.statistics:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
         reference = metrics.load_statistics(Path(options.statistics).expanduser(), expected)
@@ -155,7 +195,7 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
 
 
 def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
-    """The images that `eval.bpd_dataset` names, in stored form.
+    """Loads the images that `eval.bpd_dataset` names, in stored form.
 
     Raises:
       InputError: there are none, or not such as the model takes.
@@ -181,14 +221,14 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
 
 
 def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:
-    """What tells the images of `eval.bpd_dataset` from others: how many, and a hash of (at most `HASHED` of) them."""
+    """Describes the images of `eval.bpd_dataset`: how many, and a hash of (at most `HASHED` of) them."""
     return {"images": config.eval.bpd_dataset, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
 
 
 def likelihoods(
-    model: Pretrained, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]
+    model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]
 ) -> BitsPerDim:
-    """Bits per dimension of images, not a number where the ODE could not be solved.
+    """Computes bits per dimension of images; not a number where the ODE could not be solved.
 
     Args:
       model: whose they are.
@@ -202,7 +242,9 @@ def likelihoods(
 
     def compute(first):
         index = np.minimum(np.arange(first, first + size, dtype=np.int32), len(images) - 1)
-        ((_, found),) = model.bits(model.check(images[index]), index, model.config.seed, options.num_probes)
+        context = Context(label=images.labels[index]) if isinstance(images, datasets.Split) else NO_CONTEXT
+        stored = model.check(images[index])
+        ((_, found),) = model.bits(stored, index, model.config.seed, options.num_probes, context)
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)
         return {"bits": bits, "evaluations": np.asarray(found.evaluations)}
 
@@ -211,7 +253,7 @@ def likelihoods(
 
 
 def summary_of_bits(found: BitsPerDim) -> dict[str, Any]:
-    """Mean bits per dimension of images, its standard error over images (None of one), and how many were solved."""
+    """Computes mean bits per dimension, its standard error over images (None of one), and how many were solved."""
     of_image = np.asarray(found.mean)
     solved = of_image[np.isfinite(of_image)]
     if len(solved) < len(of_image):
@@ -225,12 +267,3 @@ def summary_of_bits(found: BitsPerDim) -> dict[str, Any]:
         "bits_per_dim_images": len(solved),
         "bits_per_dim_unsolved": len(of_image) - len(solved),
     }
-
-
-def table(reports: list[dict[str, Any]]) -> str:
-    """Reports side by side, one line a number."""
-    names = list(dict.fromkeys(name for report in reports for name in report))
-    shown = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
-    return "\n".join(
-        name.ljust(30) + "".join(shown(report.get(name, "")).rjust(14) for report in reports) for name in names
-    )

@@ -8,41 +8,48 @@ runs. Paths therefore treat the two apart.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pfgm_jax import ode, sampling
-from pfgm_jax.methods import Method, Network
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.methods.base import Method, Network
+from pfgm_jax.samplers.base import OdeSolver, Solution, solve_ode
 
 # Angles in radians below which, or this near to π, the arc between two directions is lost in rounding.
 SMALLEST_ANGLE = 1e-3
 
 
-def encode(method: Method, net: Network, x: Float[Array, "b H W C"], solver: ode.Solver) -> ode.Solution:
+def encode(
+    method: Method, net: Network, x: Float[Array, "b H W C"], solver: OdeSolver, context: Context = NO_CONTEXT
+) -> Solution:
     """Follows the ODE from the data to the prior; pure, to be jitted by the caller.
 
     Args:
       method: prior and ODE.
       net: a trained network.
       x: images in network units.
-      solver: how to solve the ODE; any.
+      solver: how to solve the ODE.
+      context: of each image.
 
     Returns:
       Latents [b, H, W, C]. They lead back to the images as nearly as the solver solves; a failure is in `ok`.
     """
-    return ode.solve(lambda y, t: method.velocity(net, y, t), x, method.t_data, method.t_prior, solver)
+    return solve_ode(solver, method, net, x, method.t_data, method.t_prior, context)
 
 
-def decode(method: Method, net: Network, latents: Float[Array, "b H W C"], solver: ode.Solver) -> ode.Solution:
-    """Follows the ODE from the prior to the data, as sampling does; pure, to be jitted by the caller.
+def decode(
+    method: Method, net: Network, latents: Float[Array, "b H W C"], solver: OdeSolver, context: Context = NO_CONTEXT
+) -> Solution:
+    """Follows the ODE from the prior to the data; pure, to be jitted by the caller.
 
     Args:
       method: prior and ODE.
       net: a trained network.
       latents: on the plane of the prior.
-      solver: how to solve the ODE; any.
+      solver: how to solve the ODE.
+      context: of each latent.
 
     Returns:
       Images [b, H, W, C] in network units; a failure is in `ok`.
     """
-    return sampling.integrate(method, net, latents, solver)
+    return solve_ode(solver, method, net, latents, method.t_prior, method.t_data, context)
 
 
 def interpolate(

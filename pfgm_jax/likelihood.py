@@ -8,24 +8,25 @@ The ODE dx/dt = v(x, t) carries the data's density to the prior's. Along a traje
 dv/dx: exactly, by one product with each unit vector, or estimated by random probes e as e·(dv/dx)e (Hutchinson 1989).
 Either needs products of the Jacobian with vectors, which forward differentiation gives at about the cost of v.
 
-What is measured is the density of the ODE as it is solved. A `drift_epsilon` above 0 changes the ODE, so for
-likelihoods it should be 0, as in the paper. The fixed-step solvers step in e^t, in which log densities are far from
-straight; likelihoods ask for an adaptive one.
+What is measured is the density of the ODE as it is solved: take `Method.for_densities`. Solvers that do not choose
+their steps step in e^t, in which log densities are far from straight; likelihoods ask for an adaptive one.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
-from pfgm_jax import ode
-from pfgm_jax.datasets import Scaling
-from pfgm_jax.methods import Method, Network
+from pfgm_jax import ranges
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.datasets.scaling import Scaling
+from pfgm_jax.methods.base import Method, Network, flatten
+from pfgm_jax.samplers.base import OdeSolver, Solution
 
 VectorField = Callable[[Float[Array, "b *shape"]], Float[Array, "b *shape"]]
 Probes = Float[Array, "k b H W C"]
@@ -46,14 +47,13 @@ class Divergence:
       probes: averaged in each solve of the ODE; the exact divergence has none.
     """
 
+    fields: ClassVar[Mapping[str, str]] = {"name": "eval.divergence"}
+
     name: str = "rademacher"
     probes: int = 1
 
     def __post_init__(self):
-        if self.name not in DIVERGENCES:
-            raise ValueError(f"divergence is {self.name!r}; choose one of {', '.join(DIVERGENCES)}")
-        if self.probes < 1:
-            raise ValueError(f"probes is {self.probes}; it must be at least 1")
+        ranges.check(self, name=ranges.one_of(DIVERGENCES), probes=ranges.at_least(1))
 
     def draw(self, keys: Key[Array, " b"], shape: tuple[int, ...]) -> Probes | None:
         """Probes for images of a shape, those of each image from its own key; None where the divergence is exact."""
@@ -117,14 +117,19 @@ class Likelihood(NamedTuple):
         Raises:
           SolveError: some were not.
         """
-        ode.Solution(self.latent, self.evaluations, self.ok).check(first)
+        Solution(self.latent, self.evaluations, self.ok).check(first)
         return self
 
 
 def log_prob(
-    method: Method, net: Network, x: Float[Array, "b H W C"], solver: ode.Solver, probes: Probes | None = None
+    method: Method,
+    net: Network,
+    x: Float[Array, "b H W C"],
+    solver: OdeSolver,
+    probes: Probes | None = None,
+    context: Context = NO_CONTEXT,
 ) -> Likelihood:
-    """Log density of the data's distribution, as the network knows it, at x; pure, to be jitted by the caller.
+    """Computes the log density at x of the data's distribution as the network knows it; pure, to be jitted.
 
     The tolerances of an adaptive solver hold for x and, with equal weight, for the log density per dimension in nats.
 
@@ -134,40 +139,34 @@ def log_prob(
       x: images in network units.
       solver: how to solve the ODE.
       probes: [k, b, H, W, C], of Hutchinson's estimate of the divergence; None: the exact divergence.
+      context: of each image.
 
     Returns:
       The log densities; where x is not finite or the solve failed, `ok` says so.
     """
-    dim = math.prod(x.shape[1:])
+    dim, shape = math.prod(x.shape[1:]), x.shape[1:]
     finite = jnp.all(jnp.isfinite(x), axis=(1, 2, 3))
     # An image that is not finite would be tried in ever smaller steps, to no end.
     start = jnp.where(finite[:, None, None, None], x, 1.0)
 
-    def solve(x, probes):
-        # The state has x and, N times over, the volume per dimension: the error norm is a mean over components, of
-        # which a single one would hardly count among thousands.
-        def velocity(state, t):
-            f = lambda x: method.velocity(net, x, t)
-            at = state[:, :dim].reshape(x.shape)
-            v, div = exact_divergence(f, at) if probes is None else estimated_divergence(f, at, probes)
-            per_dim = jnp.broadcast_to(div[:, None] / dim, (len(x), dim))
-            return jnp.concatenate([v.reshape(len(x), dim), per_dim], axis=1)
+    # The state has x and, N times over, the volume per dimension: the error norm is a mean over components, of which a
+    # single one would hardly count among thousands.
+    def velocity(state, t, rows):
+        context, probes = rows
+        f = lambda x: method.velocity(net, x, t, context)
+        at = state[:, :dim].reshape(-1, *shape)
+        v, div = exact_divergence(f, at) if probes is None else estimated_divergence(f, at, jnp.moveaxis(probes, 1, 0))
+        per_dim = jnp.broadcast_to(div[:, None] / dim, (len(state), dim))
+        return jnp.concatenate([flatten(v), per_dim], axis=1)
 
-        state = jnp.pad(x.reshape(len(x), dim), [(0, 0), (0, dim)])
-        return ode.solve(velocity, state, method.t_data, method.t_prior, solver)
-
-    if solver.shared_step:
-        solution = solve(start, probes)
-    else:
-        # `ode.solve` would step each row by itself, but not tell the velocity which row it is, and so which probes.
-        one_by_one = jax.vmap(solve, in_axes=(0, 1))
-        solution = one_by_one(start[:, None], None if probes is None else probes[:, :, None])
-        solution = jax.tree.map(lambda a: a[:, 0], solution)
-    end = jnp.asarray(solution.x)
+    rows = context, None if probes is None else jnp.moveaxis(probes, 0, 1)
+    state = jnp.pad(flatten(start), [(0, 0), (0, dim)])
+    solved = solver.solve(velocity, state, method.t_data, method.t_prior, rows)
+    end = jnp.asarray(solved.x)
     latent, volume = end[:, :dim].reshape(x.shape), dim * end[:, dim]
     prior = method.prior_log_prob(latent)
-    ok = finite & solution.ok & jnp.isfinite(prior)
-    return Likelihood(jnp.where(ok, prior + volume, jnp.nan), prior, volume, latent, solution.evaluations, ok)
+    ok = finite & jnp.asarray(solved.ok) & jnp.isfinite(prior)
+    return Likelihood(jnp.where(ok, prior + volume, jnp.nan), prior, volume, latent, solved.evaluations, ok)
 
 
 def stored_unit(scaling: Scaling) -> float:
@@ -217,7 +216,7 @@ class BitsPerDim(NamedTuple):
           SolveError: some were not.
         """
         ok = np.asarray(np.all(self.ok, axis=1))
-        ode.Solution(self.bits, np.max(self.evaluations, axis=1), ok).check(first)
+        Solution(self.bits, np.max(self.evaluations, axis=1), ok).check(first)
         return self
 
 
@@ -228,10 +227,11 @@ def bits_per_dim(
     stored: Num[Array, "b H W C"],
     index: Int[Array, " b"],
     scaling: Scaling,
-    solver: ode.Solver,
+    solver: OdeSolver,
     divergence: Divergence,
     draws: int = 1,
     first_draw: int | Array = 0,
+    context: Context = NO_CONTEXT,
 ) -> BitsPerDim:
     """Bits per dimension of stored examples; pure, to be jitted by the caller.
 
@@ -250,6 +250,7 @@ def bits_per_dim(
       divergence: how to find the divergence.
       draws: how many times noise and probes are drawn and the ODE is solved.
       first_draw: number of the first draw, so that more of them can be added later.
+      context: of each example.
     """
     dequantized = dataclasses.replace(scaling, dequantize=True)
     shape = stored.shape[1:]
@@ -257,8 +258,8 @@ def bits_per_dim(
     def one_draw(draw):
         keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, i), draw)))(index)
         noise = jax.vmap(lambda k: jax.random.uniform(k, shape, jnp.float32))(keys[:, 0])
-        x = dequantized.encode(stored, noise)
-        found = log_prob(method, net, x, solver, divergence.draw(keys[:, 1], shape))
+        x = dequantized.to_network(stored, noise)
+        found = log_prob(method, net, x, solver, divergence.draw(keys[:, 1], shape), context)
         bits = to_bits_per_dim(found.log_prob, math.prod(shape), stored_unit(scaling))
         return BitsPerDim(bits, found.evaluations, found.ok)
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pfgm_jax import writers
+from pfgm_jax import pictures
 
 matplotlib.use("Agg")
 
@@ -215,7 +215,7 @@ def trajectory_gif(path: Path, pixels: UInt8[np.ndarray, "T n H W C"], milliseco
       pixels: of n samples at T moments; 1 or 3 channels.
       milliseconds: of each moment; the last is held.
     """
-    frames = [writers.image_grid(moment, gap=2) for moment in pixels]
+    frames = [pictures.image_grid(moment, gap=2) for moment in pixels]
     _save_gif(path, frames, [milliseconds] * (len(frames) - 1) + [20 * milliseconds])
 
 
@@ -268,13 +268,13 @@ def _pixels(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
 
 def _save_gif(path: Path, frames: Sequence[UInt8[np.ndarray, "H W C"]], milliseconds: Sequence[int]) -> None:
     """Frames shown for so long each, over and over: grey ones to the bit, coloured ones in 256 colours of them all."""
-    pictures = [writers.to_picture(frame) for frame in frames]
-    if pictures[0].mode != "L":
+    shown = [pictures.to_picture(frame) for frame in frames]
+    if shown[0].mode != "L":
         some = Image.fromarray(np.concatenate(frames[:: -(-len(frames) // 8)]))
         # A palette by coverage: by frequency, few pixels in bright colours would lose against the many of the ground.
         palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
         colours = np.reshape(palette.getpalette() or [], (-1, 3))
         colours[colours.sum(axis=1).argmax()] = 255  # the ground, which it only comes near
         palette.putpalette(colours.ravel().tolist())
-        pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=list(milliseconds), loop=0)
+        shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in shown]
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=list(milliseconds), loop=0)

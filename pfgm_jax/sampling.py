@@ -1,31 +1,27 @@
 """From the prior to images."""
 
-import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Key
 
-from pfgm_jax import ode
-from pfgm_jax.methods import Method, Network
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.keys import noise_keys
+from pfgm_jax.methods.base import Method, Network
+from pfgm_jax.samplers.base import Sampler, Solution
 
 
 def sample(
-    method: Method, net: Network, key: jax.Array, n: int, solver: ode.Solver, first: int | Array = 0
-) -> ode.Solution:
-    """Samples number `first` to `first + n`; pure, to be jitted by the caller.
+    method: Method, net: Network, sampler: Sampler, keys: Key[Array, " n"], context: Context = NO_CONTEXT
+) -> Solution:
+    """Draws samples; pure, to be jitted by the caller.
 
     Args:
       method: prior and ODE.
       net: a trained network.
-      key: with its number, decides a sample.
-      n: how many.
-      solver: how to solve the backward ODE.
-      first: number of the first sample.
+      sampler: leads from the prior to the data.
+      keys: of each sample, see `keys.sample_keys`.
+      context: of each sample.
 
     Returns:
-      Samples [n, H, W, C] in network units. Sample k depends on the key and on k alone, unless `solver.shared_step`.
+      Samples [n, H, W, C] in network units. Each depends on its own key and context alone, unless the sampler has a
+      shared step.
     """
-    return integrate(method, net, method.prior_sample(key, n, first), solver)
-
-
-def integrate(method: Method, net: Network, x: Float[Array, "b H W C"], solver: ode.Solver) -> ode.Solution:
-    """Follows the ODE from the prior, where x lies, to the data."""
-    return ode.solve(lambda y, t: method.velocity(net, y, t), x, method.t_prior, method.t_data, solver)
+    return sampler(method, net, method.prior_sample(keys), noise_keys(keys), context)

@@ -88,7 +88,7 @@ def first_text(text: str) -> str:
     return next(filter(None, texts), "")
 
 
-def first_does(action: Callable[[], T]) -> T | None:
+def on_first_process(action: Callable[[], T]) -> T | None:
     """Runs an action in process 0, while the others wait for it.
 
     Returns:
@@ -200,12 +200,12 @@ class Devices:
         together = lambda tree: jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), tree)
         return self.on_each(together, (ROWS,), WHOLE)(tree)
 
-    def repeat(self, tree: PyTree) -> PyTree:
-        """Has all of it computed on each device."""
+    def replicate(self, tree: PyTree) -> PyTree:
+        """Computes the tree on every device."""
         return jax.lax.with_sharding_constraint(tree, self.whole)
 
     def split(self, tree: PyTree) -> PyTree:
-        """Has rows computed where they are to be."""
+        """Computes each row on the device that it belongs to."""
         return jax.lax.with_sharding_constraint(tree, self.rows)
 
     def on_each(self, function: Callable, arguments: Sequence[PartitionSpec], result: PartitionSpec) -> Callable:

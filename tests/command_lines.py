@@ -31,9 +31,9 @@ def _run(program, arguments):
                     runpy.run_module(program, run_name="__main__")
                 status = 0
             except SystemExit as end:
-                status = end.code
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
+                status = end.code if isinstance(end.code, int) else 1
+            except BaseException as error:
+                sys.excepthook(type(error), error, error.__traceback__)
             finally:
                 with contextlib.suppress(OSError):
                     sys.stderr.flush()

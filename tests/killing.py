@@ -55,7 +55,7 @@ def kill_at_a_random_moment(workdir, rng):
         time.sleep(rng.uniform(0, LONGEST_START))
     else:
         while max(steps_of(workdir), default=0) == before:
-            assert process.poll() is None, process.stderr.read()
+            assert process.poll() is None, process.communicate()[1]
             time.sleep(0.01)
         time.sleep(rng.uniform(0, LONGEST_LIFE))
     process.kill()

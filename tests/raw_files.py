@@ -40,7 +40,8 @@ def cifar10(manual: Path, per_batch: int = 8) -> dict[str, tuple[np.ndarray, np.
             archive.addfile(member, io.BytesIO(records.tobytes()))
             made[name] = images, labels
     train = [made[f"data_batch_{k}"] for k in range(1, 6)]
-    return {"train": tuple(map(np.concatenate, zip(*train, strict=True))), "test": made["test_batch"]}
+    images, labels = zip(*train, strict=True)
+    return {"train": (np.concatenate(images), np.concatenate(labels)), "test": made["test_batch"]}
 
 
 def celeba(manual: Path, count: int = 45) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import pytest
 
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError, StorageError
-from pfgm_jax.state import create_state
+from pfgm_jax.training.state import create_state
 
 
 def state_of(step):

@@ -18,6 +18,7 @@ import run_lib
 from configs import default
 from pfgm_jax import convert, models
 from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.convert.tensors import network_tensors
 from pfgm_jax.errors import InputError
 from pfgm_jax.torch_file import read_torch_file
 from tests import torch_format
@@ -47,7 +48,7 @@ def small_config(**overrides) -> ml_collections.ConfigDict:
 
 
 def their_shapes(config) -> dict[str, tuple[int, ...]]:
-    return {tensor.name: tensor.shape_of_theirs for tensor in convert._tensors(config)}
+    return {tensor.name: tensor.shape_of_theirs for tensor in network_tensors(config)}
 
 
 def their_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -126,7 +127,7 @@ def test_other_options_answer_as_the_release_with_what_is_broken_there_mended(va
 )
 def test_full_size_networks_have_the_parameters_of_the_release(stem, trainable):
     config = importlib.import_module(f"configs.{stem}").get_config()
-    tensors = convert._tensors(config)
+    tensors = network_tensors(config)
     assert sum(np.prod(t.shape) for t in tensors if t.trainable) == trainable
     recorded = {"cifar10": "cifar10_ddpmpp", "cifar10_ncsnpp": "cifar10_ncsnpp"}.get(stem)
     if recorded:

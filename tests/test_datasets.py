@@ -24,9 +24,10 @@ def test_digits_are_split_without_loss():
     dataset = load_dataset("digits")
     assert (len(dataset.train), len(dataset.test), dataset.levels) == (1437, 360, 17)
     ours = np.concatenate([dataset.train, dataset.test])[..., 0].reshape(-1, 64)
-    everything = load_digits().data.astype(np.uint8)
+    vectors, labels = load_digits(return_X_y=True)
+    everything = np.asarray(vectors).astype(np.uint8)
     assert sorted(map(bytes, ours)) == sorted(map(bytes, everything))
-    label_of = dict(zip(map(bytes, everything), load_digits().target, strict=True))
+    label_of = dict(zip(map(bytes, everything), labels, strict=True))
     assert [label_of[bytes(image)] for image in ours[:1437]] == dataset.train.labels.tolist()
 
 
@@ -174,15 +175,15 @@ def test_every_grey_level_comes_back(levels, dequantize):
     stored = jnp.arange(levels, dtype=jnp.uint8).reshape(1, levels, 1, 1)
     scaling = Scaling(levels, dequantize=dequantize)
     for noise in (None, jnp.full(stored.shape, 0.001), jnp.full(stored.shape, 0.999)):
-        x = scaling.encode(stored, noise)
+        x = scaling.to_network(stored, noise)
         assert float(jnp.abs(x).max()) <= 1
-        np.testing.assert_array_equal(scaling.decode(x), stored)
-    np.testing.assert_array_equal(scaling.decode(jnp.array([[[[-3.0]], [[3.0]]]])).ravel(), [0, levels - 1])
+        np.testing.assert_array_equal(scaling.to_stored(x), stored)
+    np.testing.assert_array_equal(scaling.to_stored(jnp.array([[[[-3.0]], [[3.0]]]])).ravel(), [0, levels - 1])
 
 
 def test_images_span_the_interval():
-    assert np.ravel(Scaling(256).encode(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [-1, 1]
-    assert np.ravel(Scaling(256, low=0.0).encode(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [0, 1]
+    assert np.ravel(Scaling(256).to_network(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [-1, 1]
+    assert np.ravel(Scaling(256, low=0.0).to_network(jnp.array([[[[0, 255]]]], jnp.uint8))).tolist() == [0, 1]
 
 
 def test_dequantization_fills_each_grey_level_uniformly():
@@ -204,7 +205,7 @@ def test_half_of_the_images_are_mirrored():
     stored = jnp.asarray(np.random.default_rng(0).integers(0, 256, (400, 4, 6, 3), dtype=np.uint8))
     scaling = Scaling(256, flip=True)
     x = np.asarray(scaling.augment(jax.random.key(0), stored, jnp.arange(400)))
-    plain = np.asarray(scaling.encode(stored))
+    plain = np.asarray(scaling.to_network(stored))
     mirrored = np.array([not np.array_equal(a, b) for a, b in zip(x, plain, strict=True)])
     np.testing.assert_array_equal(x, np.where(mirrored[:, None, None, None], plain[:, :, ::-1], plain))
     assert stats.binomtest(int(mirrored.sum()), 400).pvalue > 1e-3
@@ -214,10 +215,10 @@ def test_vectors_are_centred_and_scaled_and_come_back():
     vectors = np.random.default_rng(0).normal([3, -200], [40, 7], (5000, 2)).astype(np.float32)[:, None, None]
     shift, scale = vector_scaling(vectors)
     scaling = Scaling(0, shift=shift, scale=scale)
-    x = np.asarray(scaling.encode(jnp.asarray(vectors)))
+    x = np.asarray(scaling.to_network(jnp.asarray(vectors)))
     np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(np.sqrt((x**2).mean()), 0.5, rtol=1e-5)
-    np.testing.assert_allclose(scaling.decode(jnp.asarray(x)), vectors, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(scaling.to_stored(jnp.asarray(x)), vectors, rtol=1e-4, atol=1e-3)
 
 
 def test_mean_norm():

@@ -13,9 +13,9 @@ from PIL import Image
 
 import pfgm_jax
 import run_lib
-from pfgm_jax import curves
+from pfgm_jax import build, curves
 from pfgm_jax.errors import InputError
-from pfgm_jax.pretrained import Pretrained
+from pfgm_jax.trained_model import TrainedModel
 from tests.test_run_lib import small_digits
 from tests.test_sharding import environment
 
@@ -65,7 +65,7 @@ def test_report_says_what_the_samples_and_losses_are(workdir):
     (report,) = run_lib.evaluate(config_of_evaluation(), workdir)
     samples = run_lib.sample(config_of_evaluation(**{"sampling.num_samples": 30}), workdir) / "samples.npz"
     images = np.load(samples)["samples"].reshape(30, 64) / 16.0
-    train = run_lib.build.load_dataset(small_digits()).train[:].reshape(-1, 64) / 16.0
+    train = build.load_dataset(small_digits()).train[:].reshape(-1, 64) / 16.0
     # The Fréchet distance by eigenvalues of the product of covariances.
     (mu, cov), (nu, other) = ((a.mean(0), np.cov(a, rowvar=False)) for a in (images, train))
     roots = np.sqrt(np.maximum(np.linalg.eigvals(cov @ other).real, 0)).sum()
@@ -88,15 +88,15 @@ def table(folder):
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypatch):
-    draw, calls = Pretrained.draw, []
+    draw, calls = TrainedModel.draw, []
 
-    def interrupted(model, n, seed, first=0):
+    def interrupted(model, n, seed, first=0, **context):
         calls.append(first)
         if len(calls) == 3:
             raise KeyboardInterrupt
         return draw(model, n, seed, first)
 
-    monkeypatch.setattr(Pretrained, "draw", interrupted)
+    monkeypatch.setattr(TrainedModel, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_lib.evaluate(config_of_evaluation(), workdir)
     damaged = workdir / "eval" / "6" / "samples" / "00000008.npz"
@@ -104,17 +104,17 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypat
     resumed = run_lib.evaluate(config_of_evaluation(), workdir)
     assert calls == [0, 8, 16, 8, 16, 24]
     shutil.rmtree(workdir / "eval")
-    monkeypatch.setattr(Pretrained, "draw", draw)
+    monkeypatch.setattr(TrainedModel, "draw", draw)
     assert without_speed(resumed) == without_speed(run_lib.evaluate(config_of_evaluation(), workdir))
 
 
 def test_what_was_made_otherwise_is_not_taken_for_what_is_asked(workdir, tmp_path, monkeypatch):
     """Samples and likelihoods are made anew when, and only when, what decides them has changed."""
-    draw, bits, calls = Pretrained.draw, Pretrained.bits, []
-    monkeypatch.setattr(Pretrained, "draw", lambda *a: calls.append("draw") or draw(*a))
-    monkeypatch.setattr(Pretrained, "bits", lambda *a: calls.append("bits") or bits(*a))
+    draw, bits, calls = TrainedModel.draw, TrainedModel.bits, []
+    monkeypatch.setattr(TrainedModel, "draw", lambda *a: calls.append("draw") or draw(*a))
+    monkeypatch.setattr(TrainedModel, "bits", lambda *a: calls.append("bits") or bits(*a))
     own = tmp_path / "own.npy"
-    images = run_lib.build.load_dataset(small_digits()).test[:4]
+    images = build.load_dataset(small_digits()).test[:4]
     np.save(own, images)
     few = {"eval.num_samples": 8, "eval.enable_loss": False, "eval.bpd_dataset": f"arrays:{own}"}
 
@@ -129,7 +129,7 @@ def test_what_was_made_otherwise_is_not_taken_for_what_is_asked(workdir, tmp_pat
     np.save(own, images[::-1])
     assert made(**{"sampling.z_exp": 1.0}) == ["bits"]
     model = pfgm_jax.load(workdir)
-    retrained = Pretrained(model.config, jax.tree.map(lambda p: p * 1.001, model.params), model.step)
+    retrained = TrainedModel(model.config, jax.tree.map(lambda p: p * 1.001, model.params), model.step)
     assert retrained.record != model.record
 
 
@@ -165,7 +165,7 @@ def test_all_checkpoints_or_some_are_evaluated(workdir):
 
 
 def test_curves_and_grids_are_made(workdir, monkeypatch):
-    monkeypatch.setattr(run_lib.curves.ode, "SOLVERS", ("euler", "improved_euler"))
+    monkeypatch.setattr(build, "samplers_of", lambda method: ["euler", "improved_euler"])
     monkeypatch.setattr(curves, "EVALUATIONS", (3, 6))
     fields = dict.fromkeys(("nfe_curve", "norm_curve", "interpolate", "rescale"), True)
     config = config_of_evaluation(**{f"eval.enable_{name}": value for name, value in fields.items()})
@@ -187,7 +187,7 @@ def test_curves_and_grids_are_made(workdir, monkeypatch):
 
 
 def test_likelihoods_of_a_file_of_images(workdir, tmp_path):
-    images = run_lib.build.load_dataset(small_digits()).test[:3]
+    images = build.load_dataset(small_digits()).test[:3]
     np.save(tmp_path / "own.npy", images)
     of_test = table(run_lib.likelihood(config_of_evaluation(**{"eval.num_images": 3, "eval.num_probes": 2}), workdir))
     config = config_of_evaluation(

@@ -9,6 +9,7 @@ from PIL import Image
 
 import run_lib
 from configs import digits
+from pfgm_jax import config_files
 from pfgm_jax.datasets import load_dataset
 from pfgm_jax.errors import InputError
 
@@ -94,7 +95,7 @@ def test_a_pair_is_a_size_on_the_command_line_too(tmp_path):
     write_mixed(root, 60, 0)
     config = config_of(root, tmp_path, **{"data.image_size": (16, 24)})
     run_lib.train(config, tmp_path / "run")
-    assert run_lib.config_lib.read(tmp_path / "run").data.image_size == (16, 24)
+    assert config_files.read(tmp_path / "run").data.image_size == (16, 24)
 
 
 def test_folders_without_usable_images_are_refused(tmp_path):

@@ -134,6 +134,7 @@ def test_images_are_decoded_once_where_they_can_be_kept(tmp_path, monkeypatch, p
         np.testing.assert_array_equal(again[np.arange(9)], images)
         assert sorted(calls) == list(range(9))
         # A write that was cut short is noticed.
+        assert again._images is not None
         again._images[4, 0, 0, 0] ^= 1
         np.testing.assert_array_equal(ImageStore(decode, images.shape, directory)[np.arange(9)], images)
         assert calls.count(4) == 2

@@ -11,6 +11,7 @@ import sys
 import threading
 import zlib
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,18 +20,20 @@ from PIL import Image
 from scipy import ndimage
 
 import run_lib
+from pfgm_jax import build
+from pfgm_jax.commands import metrics as metrics_command
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics import (
+    ExtractorOptions,
     InceptionExtractor,
-    __main__,
     create_extractor,
     frechet_distance,
     front_ends,
+    inception_features,
     inception_score,
     precision_recall,
     weights,
 )
-from pfgm_jax.metrics import features as features_lib
 from pfgm_jax.torch_file import read_torch_file
 from tests import torch_format
 from tests.compiling import thorough_jit
@@ -155,8 +158,9 @@ def test_what_the_network_sees_is_theirs(record, front_end):
 
 
 def test_batches_levels_and_grey_do_not_matter(extractors, monkeypatch):
-    preprocess = thorough_jit(features_lib._preprocess.__wrapped__, static_argnames="front_end")
-    monkeypatch.setattr(features_lib, "_preprocess", preprocess)
+    uncompiled: Any = inception_features._preprocess
+    preprocess = thorough_jit(uncompiled.__wrapped__, static_argnames="front_end")
+    monkeypatch.setattr(inception_features, "_preprocess", preprocess)
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 17, (3, 8, 8, 1), dtype=np.uint8)
     in_rgb = np.repeat(np.round(grey * (255 / 16)).astype(np.uint8), 3, axis=-1)
@@ -189,14 +193,14 @@ def test_images_that_it_does_not_take_are_refused(extractors):
 
 
 def test_extractors_by_name(weights_file, tmp_path):
-    extractor = create_extractor("inception", tmp_path, "pytorch-fid", weights_file)
+    extractor = create_extractor("inception", ExtractorOptions(tmp_path, front_end="pytorch-fid", weights=weights_file))
     digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     expected = {"features": "inception", "front_end": "pytorch-fid", "weights": digest, "levels": 256}
     assert extractor.record == expected
-    with pytest.raises(InputError, match="features are 'vgg'; choose one of inception, pixels"):
-        create_extractor("vgg", tmp_path)
+    with pytest.raises(InputError, match="eval.features is 'vgg'; choose one of inception, pixels"):
+        create_extractor("vgg", ExtractorOptions(tmp_path))
     with pytest.raises(InputError, match="the front end is 'jax'; choose one of tensorflow, pytorch-fid"):
-        create_extractor("inception", tmp_path, "jax")
+        create_extractor("inception", ExtractorOptions(tmp_path, front_end="jax"))
 
 
 @pytest.mark.parametrize(
@@ -242,28 +246,31 @@ def test_damaged_weights_are_refused(tmp_path):
         weights.load_weights(torch_format.write(tmp_path / "list.pth", [1, 2]))
 
 
+class Server(http.server.HTTPServer):
+    """Serves `content` under every path; counts how often."""
+
+    asked, content = 0, b"weights"
+
+
 @pytest.fixture
 def server():
-    """Serves `server.content` under every path; counts how often."""
-
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.server.asked += 1
+            served.asked += 1
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(self.server.content)
+            self.wfile.write(served.content)
 
         def log_message(self, *_):
             pass
 
-    server = http.server.HTTPServer(("localhost", 0), Handler)
-    server.asked, server.content = 0, b"weights"
-    thread = threading.Thread(target=server.serve_forever)
+    served = Server(("localhost", 0), Handler)
+    thread = threading.Thread(target=served.serve_forever)
     thread.start()
-    yield server
-    server.shutdown()
+    yield served
+    served.shutdown()
     thread.join()
-    server.server_close()
+    served.server_close()
 
 
 def test_weights_are_downloaded_once_and_checked(tmp_path, monkeypatch, server):
@@ -347,7 +354,7 @@ def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights
     np.savez(tmp_path / "b.npz", samples=b)
     arguments = ["", f"--samples={tmp_path / 'a.npz'}", f"--reference={tmp_path / 'b.npz'}", "--batch_size=2"]
     monkeypatch.setattr(sys, "argv", [*arguments, f"--weights={weights_file}", "--front_end=pytorch-fid"])
-    result = __main__.run(__main__._arguments())
+    result = metrics_command.run(metrics_command._arguments("metrics"))
     (of_a, logits), (of_b, _) = (extractors["pytorch-fid"](images) for images in (a, b))
     assert result["fid"] == pytest.approx(frechet_distance(of_a, of_b), rel=1e-4)
     assert result["inception_score"] == pytest.approx(inception_score(logits, 4)[0], rel=1e-4)
@@ -367,7 +374,7 @@ def test_eval_mode_compares_by_the_network(tmp_path, monkeypatch, weights_file, 
     (report,) = run_lib.evaluate(config, tmp_path / "run")
 
     samples = np.load(tmp_path / "run" / "eval" / "2" / "samples" / "00000000.npz")["samples"]
-    train = run_lib.build.load_dataset(config).train[:]
+    train = build.load_dataset(config).train[:]
     assert len(train) == 19
     (of_samples, logits), (of_train, _) = (extractors["tensorflow"](images) for images in (samples, train))
     assert report["fid"] == pytest.approx(frechet_distance(of_samples, of_train), rel=1e-4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import run_lib
-from pfgm_jax import interruption
+from pfgm_jax import config_files, interruption
 from pfgm_jax.errors import WorkdirInUseError
 from tests import killing
 from tests.killing import FLAGS, start
@@ -43,7 +43,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_there_had_been_none(t
     assert step >= 10 and f"step {step} is saved" in told
     if signum == signal.SIGINT:
         return
-    config = run_lib.config_lib.read(tmp_path / "run")
+    config = config_files.read(tmp_path / "run")
     config.training.n_iters = step + 2
     resumed = run_lib.train(config, tmp_path / "run")
     assert_same(resumed, run_lib.train(config, tmp_path / "undisturbed"))
@@ -64,7 +64,7 @@ def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process = start(tmp_path, "--config.training.n_iters=1000000")
     wait_for_step(tmp_path, 2, process)
     with pytest.raises(WorkdirInUseError, match=rf"in which process {process.pid} on .*, since .*, is writing; wait"):
-        run_lib.train(run_lib.config_lib.read(tmp_path), tmp_path)
+        run_lib.train(config_files.read(tmp_path), tmp_path)
     process.kill()
     process.communicate()
     with interruption.only_writer(tmp_path):  # the dead hold no locks
@@ -84,6 +84,6 @@ def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):
     assert result.returncode == 1
     (sentence,) = re.findall("error: a checkpoint cannot be written to .*", result.stderr)
     assert sentence.endswith("make room there, and run the same command again")
-    config = run_lib.config_lib.read(tmp_path)
+    config = config_files.read(tmp_path)
     assert int(run_lib.train(config, tmp_path).step) == 6
     assert np.isfinite(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["loss"])

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pfgm_jax.keys import sample_keys
 from pfgm_jax.latents import decode, encode, interpolate, rescale
 from pfgm_jax.methods import Poisson
-from pfgm_jax.ode import SOLVERS, Solver
+from pfgm_jax.samplers import create_sampler
 from tests.compiling import thorough_jit
 from tests.test_likelihood import digits_network, exact_method, gaussian_network, recorded_images
+from tests.test_samplers import SOLVERS, solver_with
 
 DIM, SCALE = 3, 0.5
 NET = gaussian_network(np.zeros((1, DIM)), SCALE)
@@ -35,7 +37,7 @@ def test_latents_of_gaussian_data_are_those_of_the_quantile_map():
     # Data and prior are both radial, and lines do not cross: each quantile of |x| goes to that of the latent's norm.
     method = exact_method(DIM)
     x = _points()
-    latents = there_and_back(method, NET, Solver("rk45", rtol=1e-6, atol=1e-6))[0](x).check().x
+    latents = there_and_back(method, NET, create_sampler("rk45", rtol=1e-6, atol=1e-6))[0](x).check().x
     quantile = stats.chi(DIM, scale=SCALE).cdf(_norms(x))
     norm = method.z_max * np.sqrt(stats.betaprime(DIM / 2, 0.5).ppf(quantile))
     expected = np.asarray(x) * (norm / _norms(x))[:, None, None, None]
@@ -44,10 +46,10 @@ def test_latents_of_gaussian_data_are_those_of_the_quantile_map():
 
 def test_ways_back_are_exact_up_to_the_tolerance():
     method, x = exact_method(DIM, z_min=1e-3, z_max=40.0), _points()
-    latents = method.prior_sample(jax.random.key(0), 9)
+    latents = method.prior_sample(sample_keys(jax.random.key(0), 9))
     errors = []
     for tolerance in (1e-3, 1e-6):
-        to_latents, to_images = there_and_back(method, NET, Solver("rk45", rtol=tolerance, atol=tolerance))
+        to_latents, to_images = there_and_back(method, NET, create_sampler("rk45", rtol=tolerance, atol=tolerance))
         back = to_images(to_latents(x).check().x).check().x
         again = to_latents(to_images(latents).check().x).check().x
         errors.append([_relative_error(back, x), _relative_error(again, latents)])
@@ -59,14 +61,16 @@ def test_ways_back_are_exact_up_to_the_tolerance():
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_leads_back(name):
     method, x = exact_method(DIM, z_min=1e-3, z_max=40.0), _points()
-    to_latents, to_images = there_and_back(method, NET, Solver(name, steps=200))
+    to_latents, to_images = there_and_back(method, NET, solver_with(name, steps=200))
     assert _relative_error(to_images(to_latents(x).check().x).check().x, x) < 0.05
 
 
 def test_digits_come_back():
     method = Poisson(shape=(8, 8, 1), z_max=17.0)
     x = recorded_images("digits3k/data")[:3]
-    to_latents, to_images = there_and_back(method, digits_network(), Solver("rk45", rtol=2e-6, atol=2e-6), thorough_jit)
+    to_latents, to_images = there_and_back(
+        method, digits_network(), create_sampler("rk45", rtol=2e-6, atol=2e-6), thorough_jit
+    )
     latents = to_latents(x).check().x
     back = to_images(latents).check().x
     assert np.abs(back - x).max() < 1e-3
@@ -98,7 +102,11 @@ def test_ends_of_a_path_are_the_latents_and_decode_to_their_images():
     np.testing.assert_array_equal(path[0], a)
     np.testing.assert_array_equal(path[2], b)
     method = exact_method(DIM, z_min=1e-3, z_max=40.0)
-    images = there_and_back(method, NET, Solver())[1](jnp.concatenate([path.reshape(-1, 1, 1, DIM), a, b])).check().x
+    images = (
+        there_and_back(method, NET, create_sampler("rk45"))[1](jnp.concatenate([path.reshape(-1, 1, 1, DIM), a, b]))
+        .check()
+        .x
+    )
     np.testing.assert_array_equal(images[:3], images[9:12])
     np.testing.assert_array_equal(images[6:9], images[12:])
 
@@ -130,4 +138,4 @@ def test_temperature_scales_norms_and_one_changes_nothing():
 def test_an_image_that_is_not_finite_is_reported():
     method = exact_method(DIM, z_min=1e-3, z_max=40.0)
     x = _points(2).at[1, 0, 0, 0].set(jnp.nan)
-    assert there_and_back(method, NET, Solver(max_steps=60))[0](x).ok.tolist() == [True, False]
+    assert there_and_back(method, NET, create_sampler("rk45", max_steps=60))[0](x).ok.tolist() == [True, False]

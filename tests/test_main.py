@@ -18,7 +18,7 @@ REFUSED = [
     ),
     (
         ["--mode", "train", "--config", "configs/none.py"],
-        "--config is configs/none.py, and there is no such file; give the path of a file in configs/",
+        "--config is configs/none.py, and there is no such file; give the path of one, or one of celeba,",
     ),
     (
         ["--mode", "train", "--config", "configs/digits.py", "--config.training.batchsize=3"],

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageSequence
 from scipy import integrate
 
 from pfgm_jax import plots
-from pfgm_jax.writers import image_grid
+from pfgm_jax.pictures import image_grid
 
 
 @pytest.fixture
@@ -33,9 +33,8 @@ def size(path):
 
 def frames(path):
     with Image.open(path) as gif:
-        for i in range(gif.n_frames):
-            gif.seek(i)
-            yield gif.copy(), gif.info["duration"]
+        for frame in ImageSequence.Iterator(gif):
+            yield frame.copy(), frame.info["duration"]
 
 
 def straight_lines(slopes, heights):

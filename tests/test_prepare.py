@@ -16,8 +16,10 @@ import run_lib
 from configs import celeba, cifar10, lsun_bedroom
 from pfgm_jax import datasets
 from pfgm_jax.datasets import prepare as prepare_lib
-from pfgm_jax.datasets.__main__ import clipped_share
+from pfgm_jax.datasets.cifar10 import CIFAR10
 from pfgm_jax.errors import InputError
+from pfgm_jax.methods import Poisson
+from pfgm_jax.registry import SOURCES
 from tests import raw_files
 from tests.command_lines import outcomes
 
@@ -121,7 +123,7 @@ def test_an_interrupted_preparation_is_not_read_and_is_begun_again(tmp_path, mon
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     made = raw_files.cifar10(manual)
-    splits = prepare_lib._SPLITS["cifar10"]
+    splits = CIFAR10.examples
 
     def interrupted(files):
         def examples():
@@ -131,7 +133,7 @@ def test_an_interrupted_preparation_is_not_read_and_is_begun_again(tmp_path, mon
         return {"train": examples}
 
     with monkeypatch.context() as patch:
-        patch.setitem(prepare_lib._SPLITS, "cifar10", interrupted)
+        patch.setitem(SOURCES._entries, "cifar10", dataclasses.replace(CIFAR10, examples=interrupted))
         with pytest.raises(KeyboardInterrupt):
             prepare_lib.prepare("cifar10", tmp_path)
     with pytest.raises(InputError, match="is not prepared"):
@@ -163,40 +165,46 @@ def test_damaged_files_are_named(tmp_path):
         prepare_lib.prepare("cifar10", tmp_path)
 
 
+class Server(http.server.HTTPServer):
+    """Serves `content` under every path, from where a Range asks it to; remembers what was asked."""
+
+    def __init__(self, handler):
+        super().__init__(("localhost", 0), handler)
+        self.asked: list[str | None] = []
+        self.content, self.lost_after = b"", None
+
+
 @pytest.fixture
 def server():
-    """Serves `server.content` under every path, from where a Range asks it to; remembers what was asked."""
-
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked = self.headers.get("Range")
-            self.server.asked.append(asked)
+            served.asked.append(asked)
             start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
             self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(self.server.content) - start))
+            self.send_header("Content-Length", str(len(served.content) - start))
             self.end_headers()
-            self.wfile.write(self.server.content[start : self.server.lost_after])
+            self.wfile.write(served.content[start : served.lost_after])
 
         def log_message(self, *_):
             pass
 
-    server = http.server.HTTPServer(("localhost", 0), Handler)
-    server.asked, server.lost_after = [], None
-    thread = threading.Thread(target=server.serve_forever)
+    served = Server(Handler)
+    thread = threading.Thread(target=served.serve_forever)
     thread.start()
-    yield server
-    server.shutdown()
+    yield served
+    served.shutdown()
     thread.join()
-    server.server_close()
+    served.server_close()
 
 
 def test_downloads_are_checked_and_go_on_where_they_stopped(tmp_path, server, monkeypatch):
     made = raw_files.cifar10(tmp_path)
     content = server.content = (tmp_path / "cifar-10-binary.tar.gz").read_bytes()
-    (raw,) = prepare_lib._RAW["cifar10"]
+    (raw,) = CIFAR10.files
     url = f"http://localhost:{server.server_port}/{raw.name}"
     ours = dataclasses.replace(raw, url=url, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(prepare_lib._RAW, "cifar10", (ours,))
+    monkeypatch.setitem(SOURCES._entries, "cifar10", dataclasses.replace(CIFAR10, files=(ours,)))
     downloads = tmp_path / "data" / "downloads"
     downloads.mkdir(parents=True)
     (downloads / f"{raw.name}.part").write_bytes(content[:1000])
@@ -219,7 +227,7 @@ def test_downloads_are_checked_and_go_on_where_they_stopped(tmp_path, server, mo
         prepare_lib.prepare("cifar10", tmp_path / "other")
     assert list((tmp_path / "other" / "downloads").iterdir()) == []
     offline = dataclasses.replace(ours, url="http://localhost:9/x", trouble="; try on another day")
-    monkeypatch.setitem(prepare_lib._RAW, "cifar10", (offline,))
+    monkeypatch.setitem(SOURCES._entries, "cifar10", dataclasses.replace(CIFAR10, files=(offline,)))
     with pytest.raises(InputError, match=r"cannot be downloaded from http.*refused.*; try on another day; or get it"):
         prepare_lib.prepare("cifar10", tmp_path / "other")
 
@@ -236,7 +244,7 @@ def test_info_prints_what_follows_from_the_data(prepared, tmp_path):
     assert found["training examples"] == "40" and found["shape"] == "32 x 32 x 3" and found["labels"] == "10"
     M = int(0.75 * np.log(norm**2 / (2 * np.sqrt(3072) * 0.01**2)) / np.log(1.03)) + 1
     assert float(found["M"]) == M and found["z_max"] == "40"
-    assert found["share of the prior clipped"] == "0.540"
+    assert round(float(found["share of the prior clipped"]), 3) == 0.540
     grid = np.asarray(Image.open(tmp_path / "data.png"))
     assert grid.ndim == 3 and grid.std() > 30
 
@@ -244,7 +252,8 @@ def test_info_prints_what_follows_from_the_data(prepared, tmp_path):
 def test_share_of_the_prior_that_is_clipped():
     rng = np.random.default_rng(0)
     draws = 17 * np.linalg.norm(rng.normal(size=(100_000, 64)), axis=1) / np.abs(rng.normal(size=100_000))
-    assert abs((draws > 170).mean() - clipped_share(64, 17, 170)) < 0.006
+    method = Poisson(shape=(8, 8, 1), z_max=17, upper_norm=170)
+    assert abs((draws > 170).mean() - method.summary()["share of the prior clipped"]) < 0.006
 
 
 def test_commands_that_do_not_exist_are_refused():

@@ -10,6 +10,7 @@ from PIL import Image
 
 import run_lib
 from configs import digits, heart
+from pfgm_jax import datasets
 from pfgm_jax.errors import InputError, TrainingError
 
 
@@ -46,7 +47,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("interrupted_in", [2, 3, 6])
 def test_resumed_training_equals_uninterrupted_bit_for_bit(trained, tmp_path, monkeypatch, interrupted_in):
     config = small_digits(**{"training.snapshot_freq_for_preemption": 1})
-    step_batches = run_lib.datasets.step_batches
+    step_batches = datasets.step_batches
 
     def interrupt(*arguments, **order):
         for step, batch in enumerate(step_batches(*arguments, **order), 1):
@@ -55,7 +56,7 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(trained, tmp_path, mo
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_lib.datasets, "step_batches", interrupt)
+        patch.setattr(datasets, "step_batches", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_lib.train(config, tmp_path)
     assert_same(run_lib.train(config, tmp_path), trained[0])
@@ -126,7 +127,7 @@ def test_sampling_needs_no_data(trained, tmp_path, monkeypatch):
     def no_data(*_):
         raise AssertionError("the data were loaded")
 
-    monkeypatch.setattr(run_lib.datasets, "load_dataset", no_data)
+    monkeypatch.setattr(datasets, "load_dataset", no_data)
     config = small_digits(**{"sampling.num_samples": 2, "sampling.ode_solver": "euler", "sampling.N": 2})
     run_lib.sample(config, trained[1])
 
@@ -179,10 +180,19 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
             {"sampling.levels": (1.0, 2.0)},
             r"sampling.levels is \(1.0, 2.0\); give positive numbers, each below the one",
         ),
-        ({"sampling.levels": (1.0, 1e-4)}, r"sampling.levels is \(1.0, 0.0001\), which must lie above sampling.z_min"),
-        ({"sampling.levels": (50.0, 1.0)}, r"sampling.levels is .*below sampling.z_max = 16.3661"),
+        (
+            {"sampling.levels": (1.0, 1e-4)},
+            r"sampling.levels is \(1.0, 0.0001\); the ODE is solved between 16.3661 and 0.001: give levels between",
+        ),
+        (
+            {"sampling.levels": (50.0, 1.0)},
+            r"sampling.levels is \(50.0, 1.0\); the ODE is solved between 16.3661 and 0.001",
+        ),
         ({"sampling.rtol": -1e-4}, "sampling.rtol is -0.0001; give a number above 0"),
-        ({"sampling.z_max": 1e-4}, "sampling.z_max is 0.0001, not above sampling.z_min"),
+        (
+            {"sampling.z_max": 1e-4},
+            "sampling.z_max is 0.0001; the ODE ends at z_min, which is 0.001: give a z_max above it",
+        ),
         ({"training.small_batch_size": 101}, "training.small_batch_size is 101, but training.batch_size is 100"),
         ({"training.batch_size": 2000}, "training.batch_size is 2000, but digits has 1437 training examples"),
         ({"data.image_size": 16}, "data.image_size is 16, but digits has 8; set it to 0 or to that"),
@@ -191,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
             {"model.name": "ncsnpp", "model.ch_mult": (1, 1, 1, 1, 1)},
             "need sides divisible by 16, but the images are 8 x 8",
         ),
-        ({"model.sigma_end": 50.0}, "model.sigma_end is 50.0, too large for data of mean norm"),
+        ({"model.sigma_end": 50.0}, "model.sigma_end is 50.0; that is too large for data of mean norm"),
         ({"seed": 2**33}, "seed is 8589934592; give an integer of at least 0 and below 2\\^32"),
         ({"model.ch_mult": (1.5, 2)}, r"model.ch_mult is \(1.5, 2\); give a tuple of at least one integer"),
         ({"optim.grad_clip": 0.0}, "optim.grad_clip is 0.0; give a positive number"),

@@ -17,11 +17,17 @@ import numpy as np
 import pytest
 
 import run_lib
-from pfgm_jax import losses, models, sharding
+from pfgm_jax import build, config_files, models, sharding
+from pfgm_jax import config as config_lib
+from pfgm_jax.charges import Charges
 from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.datasets import Scaling
 from pfgm_jax.errors import InputError, PfgmError
 from pfgm_jax.methods import Poisson, TrainingPair
 from pfgm_jax.sharding import Devices
+from pfgm_jax.trained_model import load_params
+from pfgm_jax.training import losses
 from tests.compiling import QUICKLY
 from tests.killing import FLAGS
 from tests.test_interruption import wait_for_step
@@ -159,12 +165,12 @@ def test_processes_stop_at_the_same_step_and_agree_on_what_is_damaged(tmp_path):
     told = finish(start_processes(*command, *flags))
     assert f"The checkpoint of step {step + 4} is damaged (its file" in told[0]
     assert f"Resuming after step {kept[-2]}" in told[0]
-    config = run_lib.config_lib.read(tmp_path)
+    config = config_files.read(tmp_path)
     run_lib.train(config, tmp_path.parent / "alone")
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5),
-        run_lib.load_params(tmp_path)[0],
-        run_lib.load_params(tmp_path.parent / "alone")[0],
+        load_params(tmp_path)[0],
+        load_params(tmp_path.parent / "alone")[0],
     )
 
 
@@ -182,7 +188,7 @@ def test_when_a_process_is_killed_the_other_ends_and_the_run_resumes(tmp_path):
     told = finish(start_processes(*command, f"--workdir={tmp_path / 'run'}", flag))
     assert f"Resuming after step {last}" in told[0]
     finish(start_processes(*command, f"--workdir={tmp_path / 'undisturbed'}", flag))
-    resumed, undisturbed = (run_lib.load_params(tmp_path / name)[0] for name in ("run", "undisturbed"))
+    resumed, undisturbed = (load_params(tmp_path / name)[0] for name in ("run", "undisturbed"))
     jax.tree.map(np.testing.assert_array_equal, resumed, undisturbed)
 
 
@@ -197,13 +203,14 @@ def test_dropout_of_an_example_does_not_depend_on_microbatches():
     config = config_of("batch", 1)
     changes = {"model.name": "ncsnpp", "model.nf": 8, "model.ch_mult": (1,), "model.dropout": 0.5}
     config.update_from_flattened_dict({**changes, "data.image_size": 8, "data.num_channels": 1})
-    model, method = models.create_model(config), Poisson(shape=(8, 8, 1), small_batch_size=8)
+    model, method = models.create_model(config), Poisson(shape=(8, 8, 1))
     x = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
     params = model.init(jax.random.key(1), x, jnp.ones(8))["params"]
     params = jax.tree.map(lambda p: p + 0.1, params)  # the last kernels of blocks start at zero
-    pair = TrainingPair(x, jnp.ones(8), jnp.zeros((8, 65)), jnp.ones(8))
+    pair = TrainingPair(x, jnp.ones(8), NO_CONTEXT, jnp.zeros((8, 65)), jnp.ones(8))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), jnp.arange(8))
-    loss = jax.jit(functools.partial(losses.sum_of_losses, method=method, model=model))
+    charges = Charges("batch", 8, 8, Scaling(17), Devices.all())
+    loss = jax.jit(losses.Objective(method, model, charges).sum_of_losses)
     part = lambda i: jax.tree.map(lambda a: a[i : i + 2], (pair, keys))
     whole = loss(params, pair, keys)
     np.testing.assert_allclose(sum(loss(params, *part(i)) for i in (0, 2, 4, 6)), whole, rtol=1e-5)
@@ -225,10 +232,11 @@ def test_dropout_of_an_example_does_not_depend_on_microbatches():
     ],
 )
 def test_refuses_batches_that_devices_cannot_share(overrides, message):
-    config = small_digits(**{"training.small_batch_size": 12, "training.batch_size": 96, **overrides})
-    dataset = run_lib.build.load_dataset(config)
+    batches = {"training.small_batch_size": 12, "training.batch_size": 96, "training.field_reference": "batch"}
+    config = small_digits(**{**batches, **overrides})
+    dataset = build.load_dataset(config)
     with pytest.raises(InputError, match=message):
-        run_lib.config_lib.validate_devices(config, dataset, 8)
+        config_lib.validate_devices(config, dataset, 8)
 
 
 def test_refuses_processes_that_nobody_knows(monkeypatch):
@@ -242,8 +250,8 @@ def test_what_the_first_process_raises_is_raised():
         raise PfgmError("no")
 
     with pytest.raises(PfgmError, match="no"):
-        sharding.first_does(refuse)
-    assert sharding.first_does(lambda: 3) == 3
+        sharding.on_first_process(refuse)
+    assert sharding.on_first_process(lambda: 3) == 3
 
 
 def test_rows_are_shared_out_whole_and_in_order():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from pfgm_jax.state import apply_gradients, create_optimizer, create_state
+from pfgm_jax.training.state import apply_gradients, create_optimizer, create_state
 
 
 def _reference_steps(params, gradients, lr, warmup, clip, ema_rate, beta1=0.9, beta2=0.999, eps=1e-8):

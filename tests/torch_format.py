@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,10 @@ class Storage:
     array: np.ndarray
 
 
-class Pickler(pickle._Pickler):
+_PythonPickler: Any = getattr(pickle, "_Pickler")  # noqa: B009  (unknown to type checkers)
+
+
+class Pickler(_PythonPickler):
     def __init__(self, file):
         super().__init__(file, protocol=2)
         self.storages = {}

@@ -19,7 +19,8 @@ import run_lib
 from pfgm_jax import build, models, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.sharding import Devices
-from pfgm_jax.state import create_optimizer, create_state
+from pfgm_jax.training import step
+from pfgm_jax.training.state import create_optimizer, create_state
 from tests.test_run_lib import small_digits
 
 CHARGES, MICROBATCHES = ("batch", "dataset"), (1, 2)
@@ -48,11 +49,11 @@ def collectives(config, devices):
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     in_batch = config.training.field_reference == "batch"
     rows = config.training.batch_size if in_batch else config.training.small_batch_size
-    batch = next(run_lib.batches(config, dataset.train, devices, 0, 1))
+    batch = next(step.batches(config, dataset.train, devices, 0, 1))
     charges = None if in_batch else devices.share_out(dataset.train)
     flag = sharding.SharedRequest(devices).flag(False)
-    step = run_lib.create_step(config, devices)[0]
-    hlo = step.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
+    compiled = step.create_step(config, devices)[0]
+    hlo = compiled.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
     found = {"parameters": parameters, "rows": rows}
     pattern = r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     for shapes, name in re.findall(pattern, hlo):

@@ -1,14 +1,17 @@
 """Data sets: sources (what data there are), scaling (in which units), pipeline (in which order)."""
 
 from pfgm_jax.datasets.pipeline import Batch, batch_indices, host_rows, step_batches
-from pfgm_jax.datasets.scaling import Scaling, mean_norm, vector_scaling
-from pfgm_jax.datasets.sources import data_dir, load_dataset
+from pfgm_jax.datasets.scaling import DataStatistics, Scaling, mean_norm, vector_scaling
+from pfgm_jax.datasets.source import Request, Source, data_dir, load_dataset
 from pfgm_jax.datasets.split import Dataset, Split, content_hash, in_order
 
 __all__ = [
     "Batch",
+    "DataStatistics",
     "Dataset",
+    "Request",
     "Scaling",
+    "Source",
     "Split",
     "batch_indices",
     "content_hash",

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
+from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
 from pfgm_jax.errors import InputError
@@ -14,8 +15,14 @@ from pfgm_jax.errors import InputError
 log = logging.getLogger("pfgm_jax")
 
 
+def load(request: Request) -> Dataset:
+    """Loads the pictures of the folder that a request names; see `load_folder`."""
+    root = Path(request.argument).expanduser()
+    return load_folder(root, request.size, request.channels, request.directory / "cache")
+
+
 def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: Path) -> Dataset:
-    """The images in a folder and in the folders below it, by the order of their paths.
+    """Loads the images in a folder and in the folders below it, by the order of their paths.
 
     The folders directly below it are the labels, in the order of their names; images in none have the label -1. What
     cannot be read is reported by name and left out.
@@ -73,7 +80,7 @@ def _hidden(path: Path) -> bool:
 def _own_geometry(
     where: str, paths: list[Path], size: tuple[int, int] | None, channels: int, broken: dict[int, str]
 ) -> tuple[tuple[int, int], int]:
-    """Size and channels of the images themselves, from their headers."""
+    """Finds the size and channels of the images themselves, from their headers."""
     sizes, kinds = set(), set()
     for i, path in enumerate(paths):
         try:

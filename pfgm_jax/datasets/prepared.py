@@ -2,63 +2,85 @@
 
 import dataclasses
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pfgm_jax.datasets.images import Geometry, read_image
+from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
+from pfgm_jax.downloads import Published
 from pfgm_jax.errors import InputError
 
 VERSION = "1.0.0"
 
 
+Example = dict[str, Any]
+Examples = Callable[[], Iterator[Example]]
+
+
 @dataclasses.dataclass(frozen=True)
-class Own:
-    """A data set that `python -m pfgm_jax.datasets prepare` makes.
+class Prepared:
+    """A data set that `python -m pfgm_jax.datasets prepare` makes from published files. It is a `Source`.
 
     Attributes:
+      name: as in `data.dataset`.
+      files: that its authors publish.
+      examples: of each split, by its name, from these files.
       test: the split that is held out.
+      shape: of an image; None where images differ.
+      encoding: that images are stored in, png or jpeg.
+      classes: names of the labels; () for none.
       crop, filter: see `Geometry`; those of the authors' release.
+      needs: packages that are needed besides, by what pip calls them.
     """
 
+    name: str
+    files: tuple[Published, ...]
+    examples: Callable[[list[Path]], dict[str, Examples]]
     test: str
+    shape: tuple[int | None, int | None, int] = (None, None, 3)
+    encoding: str = "jpeg"
+    classes: tuple[str, ...] = ()
     crop: int | None = None
     filter: str = "bicubic"
+    needs: tuple[str, ...] = ()
 
-
-OWN = {
-    "cifar10": Own("test"),
-    "celeba": Own("validation", crop=140, filter="bilinear"),
-    "lsun_bedroom": Own("validation"),
-}
-NAMES = tuple(OWN)
+    def __call__(self, request: Request) -> Dataset:
+        """Loads it; see `Source`."""
+        builder = _own_builder(self.name, request.directory)
+        return _load(request, builder, self.test, self.crop, self.filter)
 
 
 def prepared_path(name: str, directory: Path) -> Path:
-    """Where a data set of `NAMES` lies once it is prepared; what is there is whole."""
+    """Returns where a `Prepared` data set lies once it is prepared; what is there is whole."""
     return directory / f"pfgm_{name}" / VERSION
 
 
-def load_prepared(name: str, size: tuple[int, int] | None, channels: int, directory: Path) -> Dataset:
-    """A prepared image data set.
-
-    Args:
-      name: one of `NAMES`, or 'tfds:' and the name of any data set of images that tensorflow-datasets prepared.
-      size: height and width that images are brought to; None for their own, if all have the same.
-      channels: of the result; 0 for the data set's.
-      directory: of all data sets.
-
-    Returns:
-      Its training split and, held out, its test split, its validation split, or every 20th of its training examples.
+def load_tfds(request: Request) -> Dataset:
+    """Loads any data set of images that tensorflow-datasets has prepared.
 
     Raises:
-      InputError: it is not prepared there, is not of images, or needs a size.
+      InputError: it is not prepared, is not of images, or needs a size.
     """
-    builder = _own_builder(name, directory) if name in OWN else _builder(name.removeprefix("tfds:"), directory)
-    what = f"data.dataset is {name!r}"
+    builder = _builder(request.argument, request.directory)
+    test = next((split for split in ("test", "validation") if split in builder.info.splits), "")
+    return _load(request, builder, test)
+
+
+def _load(request: Request, builder: Any, test: str, crop: int | None = None, filter: str = "bicubic") -> Dataset:
+    """Loads a prepared image data set.
+
+    Args:
+      request: what is asked for.
+      builder: of tensorflow-datasets.
+      test: the split that is held out; "" for every 20th training example.
+      crop, filter: see `Geometry`.
+    """
+    what, size = f"data.dataset is {request.name!r}", request.size
     features, splits = dict(builder.info.features.items()), builder.info.splits
     image = features.get("image")
     if image is None or len(image.shape) != 3 or "train" not in splits:
@@ -69,19 +91,17 @@ def load_prepared(name: str, size: tuple[int, int] | None, channels: int, direct
         size = (image.shape[0], image.shape[1])
     # What was prepared anew is not what the cache holds.
     made = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(Path(builder.data_path).iterdir())]
-    own = OWN.get(name, Own(next((s for s in ("test", "validation") if s in splits), "")))
-    height, width = size
-    geometry = Geometry(height, width, channels or image.shape[2], own.crop, own.filter)
+    geometry = Geometry(*size, request.channels or image.shape[2], crop, filter)
 
     def load(split: str) -> tuple[ImageStore, np.ndarray]:
         source = _open(builder, split, what)
-        cache = directory / "cache" / fingerprint(made, split, geometry)
+        cache = request.directory / "cache" / fingerprint(made, split, geometry)
         store = ImageStore(lambda i: _decode(source[i]["image"], geometry), (len(source), *geometry.shape), cache)
         return store, _labels(features, source, cache / "labels.npy")
 
     train, labels = load("train")
-    if own.test:
-        return Dataset(Split(train, labels), Split(*load(own.test)), levels=256)
+    if test:
+        return Dataset(Split(train, labels), Split(*load(test)), levels=256)
     held_out = hold_out(train.shape[0])
     parts = (np.flatnonzero(part) for part in (~held_out, held_out))
     return Dataset(*(Split(train, labels[part], part) for part in parts), levels=256)

@@ -34,8 +34,10 @@ class Scaling:
     shift: tuple[float, ...] = ()
     scale: float = 1.0
 
-    def encode(self, stored: Num[Array | np.ndarray, "b H W C"], noise: Float[Array, "b H W C"] | None = None) -> Array:
-        """Network units of stored examples.
+    def to_network(
+        self, stored: Num[Array | np.ndarray, "b H W C"], noise: Float[Array, "b H W C"] | None = None
+    ) -> Array:
+        """Converts stored examples to network units.
 
         Args:
           stored: grey levels or vectors.
@@ -48,8 +50,8 @@ class Scaling:
         share = (grey + middle) / self.levels if self.dequantize else grey / (self.levels - 1)
         return self.low + (self.high - self.low) * share
 
-    def decode(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
-        """The stored form of network units: the nearest grey level as uint8, or a float32 vector."""
+    def to_stored(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
+        """Converts network units to the stored form: the nearest grey level as uint8, or a float32 vector."""
         if not self.levels:
             return jnp.asarray(x) * self.scale + jnp.array(self.shift, x.dtype)
         grey = (x - self.low) / (self.high - self.low)
@@ -59,7 +61,7 @@ class Scaling:
     def augment(
         self, key: jax.Array, stored: Num[Array | np.ndarray, "b H W C"], index: Int[Array | np.ndarray, " b"]
     ) -> Array:
-        """Network units of training examples, dequantized and mirrored at random where the scaling says so.
+        """Converts training examples to network units, dequantized and mirrored at random where the scaling says so.
 
         What happens to an example depends on the key and on its index alone, not on the others beside it.
 
@@ -69,12 +71,12 @@ class Scaling:
           index: of each example, in its data set.
         """
         if not self.levels:
-            return self.encode(stored)
+            return self.to_network(stored)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
         noise = None
         if self.dequantize:
             noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), stored.shape[1:]))(keys)
-        x = self.encode(stored, noise)
+        x = self.to_network(stored, noise)
         if self.flip:
             mirrored = jax.vmap(lambda k: jax.random.bernoulli(jax.random.fold_in(k, 1)))(keys)
             x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
@@ -82,7 +84,7 @@ class Scaling:
 
 
 def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, ...], float]:
-    """Shift and scale that bring vectors to mean zero and a standard deviation of ½, the same for all components."""
+    """Computes the shift and scale that bring vectors to mean 0 and a standard deviation of ½ over all components."""
     vectors = vectors.astype(np.float64).reshape(len(vectors), -1)
     shift = vectors.mean(axis=0)
     std = math.sqrt(((vectors - shift) ** 2).mean())
@@ -90,9 +92,30 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
 
 
 def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
-    """Mean Euclidean norm of examples in network units; of `most` of them, evenly spread, where there are more."""
+    """Computes the mean Euclidean norm of examples in network units, of at most `most` of them, evenly spread."""
     some = stored[:: max(1, len(stored) // most)]
     x = np.concatenate(
-        [np.asarray(scaling.encode(jnp.asarray(chunk))) for chunk in np.array_split(some, -(-len(some) // 1000))]
+        [np.asarray(scaling.to_network(jnp.asarray(chunk))) for chunk in np.array_split(some, -(-len(some) // 1000))]
     )
     return float(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1).mean())
+
+
+class DataStatistics:
+    """What methods may ask of their data, computed when it is asked for.
+
+    Attributes:
+      shape: H, W, C.
+    """
+
+    def __init__(self, scaling: Scaling, split: Split):
+        self._scaling, self._split = scaling, split
+        self._mean_norm: float | None = None
+        height, width, channels = split.shape[1:]
+        self.shape: tuple[int, int, int] = (height, width, channels)
+
+    @property
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm of an example, in network units."""
+        if self._mean_norm is None:
+            self._mean_norm = mean_norm(self._scaling, self._split)
+        return self._mean_norm

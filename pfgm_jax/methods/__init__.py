@@ -1,8 +1,6 @@
-"""Generative methods by the name they have in `training.sde`."""
+"""Generative methods: what a network learns, where samples start, and the ODE between prior and data."""
 
-from pfgm_jax.methods.base import Method, Network, TrainingPair
+from pfgm_jax.methods.base import DataStatistics, Field, Method, Network, TrainingPair
 from pfgm_jax.methods.poisson import Poisson
 
-METHODS: dict[str, type[Method]] = {"poisson": Poisson}
-
-__all__ = ["METHODS", "Method", "Network", "Poisson", "TrainingPair"]
+__all__ = ["DataStatistics", "Field", "Method", "Network", "Poisson", "TrainingPair"]

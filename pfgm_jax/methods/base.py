@@ -1,78 +1,164 @@
-"""The protocol by which the rest of the code knows generative methods.
+"""The interface by which the rest of the code knows generative methods.
 
 A method is a frozen dataclass of plain numbers. It says what the network regresses on, where sampling starts, and
-which ODE leads from there to the data. Samplers, likelihood and latents are written for this protocol alone.
+which ODE leads from there to the data. Samplers, likelihood, latents, training and evaluation know this interface
+alone, so that they work for a method that is added tomorrow.
 
 Every method measures the time t of its ODE as the logarithm of its noise level (z for PFGM), and every ODE has the
 form dx/dt = x - denoise(x, t).
 """
 
-from collections.abc import Callable
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, Num
 
-# A network with its parameters: (images [b, H, W, C], one condition per image [b]) -> [b, H, W, C + extra_channels].
-Network = Callable[[Float[Array, "b H W C"], Float[Array, " b"]], Float[Array, "b H W out"]]
+from pfgm_jax.context import NO_CONTEXT, Context
+
+# A network with its parameters: (images [b, H, W, C], noise level or label of each [b], context) ->
+# [b, H, W, C + extra_channels].
+Network = Callable[[Float[Array, "b H W C"], Float[Array, " b"], Context], Float[Array, "b H W out"]]
+# The field of the charges: (x [b, N], noise levels [b]) -> what the method learns from, a row a point.
+Field = Callable[[Float[Array, "b N"], Float[Array, " b"]], Float[Array, "b _"]]
+Time = float | Float[Array, ""] | Float[Array, " b"]
 
 
 class TrainingPair(NamedTuple):
-    """What the network is shown and what it should answer."""
+    """What the network is shown, and what it should answer."""
 
     x: Float[Array, "b H W C"]
-    cond: Float[Array, " b"]
-    target: Float[Array, "b N+extra"]
+    level: Float[Array, " b"]
+    context: Context
+    target: Float[Array, "b _"]
     weight: Float[Array, " b"]
 
 
 @runtime_checkable
-class Method(Protocol):
-    """A generative method. Images are [b, H, W, C] floats in network units; vectors of N numbers are [b, 1, 1, N]."""
-
-    extra_channels: ClassVar[int]  # output channels of the network beyond those of its input
+class DataStatistics(Protocol):
+    """What a method may ask of its data."""
 
     @property
-    def small_batch_size(self) -> int:
-        """How many examples of a batch, the first of them, are perturbed."""
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, C."""
         ...
 
     @property
+    def mean_norm(self) -> float:
+        """Mean Euclidean norm of an example, in network units."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """A generative method. Images are [b, H, W, C] floats in network units; vectors of N numbers are [b, 1, 1, N].
+
+    Attributes:
+      shape: H, W, C of the data. Zeros stand for what `fit` has yet to fill in.
+    """
+
+    # Output channels of the network beyond those of its input.
+    extra_channels: ClassVar[int] = 0
+    # The config field of each attribute but `shape`.
+    fields: ClassVar[Mapping[str, str]] = {}
+    # Attributes in which 0 stands for "from the data"; `fit` fills them in.
+    fitted: ClassVar[tuple[str, ...]] = ()
+    # Attributes that decide what a trained network means: a run cannot go on with others.
+    identity: ClassVar[tuple[str, ...]] = ()
+    # Whose field can be the target, see `charges.REFERENCES`; the first is the default.
+    references: ClassVar[tuple[str, ...]] = ("example",)
+    # What the noise level is called in figures.
+    level_name: ClassVar[str] = "noise level"
+
+    shape: tuple[int, int, int]
+
+    @property
+    def dim(self) -> int:
+        """N, the dimension of the data."""
+        return math.prod(self.shape)
+
+    @property
+    @abc.abstractmethod
     def t_prior(self) -> float:
-        """Where the ODE meets the prior."""
-        ...
+        """Where the ODE meets the prior: the logarithm of the largest noise level."""
 
     @property
+    @abc.abstractmethod
     def t_data(self) -> float:
-        """Where the ODE meets the data."""
-        ...
+        """Where the ODE meets the data: the logarithm of the smallest noise level."""
 
+    def fit(self, statistics: DataStatistics) -> "Method":
+        """Returns the method with everything filled in that the data decide.
+
+        Raises:
+          FieldError: the data do not suit the method.
+        """
+        return dataclasses.replace(self, shape=statistics.shape)
+
+    def summary(self) -> dict[str, float]:
+        """Returns the numbers that a user should see before a run, by name."""
+        return {}
+
+    def for_densities(self) -> "Method":
+        """Returns the method whose ODE is exactly the one that carries densities."""
+        return self
+
+    @abc.abstractmethod
     def training_pair(
-        self, key: jax.Array, batch: Float[Array, "B H W C"], field: Callable | None = None
+        self,
+        key: Key[Array, ""],
+        data: Float[Array, "b H W C"],
+        context: Context = NO_CONTEXT,
+        field: Field | None = None,
     ) -> TrainingPair:
-        """Inputs and regression target from a batch of data."""
-        ...
+        """Perturbs examples and computes the network's target for each.
 
+        Args:
+          key: random key.
+          data: the examples.
+          context: of each example.
+          field: of the charges; None: the target is that of the own example or, where a method has none of that kind,
+            that of `data` as charges.
+        """
+
+    @abc.abstractmethod
     def loss(self, output: Float[Array, "b H W out"], pair: TrainingPair) -> Float[Array, " b"]:
-        """The loss of each example."""
-        ...
+        """Computes the loss of each example."""
 
-    def prior_sample(self, key: jax.Array, n: int, first: int | Array = 0) -> Float[Array, "n H W C"]:
-        """Draws number `first` to `first + n` of the prior; draw k depends on the key and on k alone."""
-        ...
+    @abc.abstractmethod
+    def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
+        """Draws from the prior; each draw depends on its own key alone."""
 
+    @abc.abstractmethod
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
-        """Log density of the prior at x, in nats."""
-        ...
+        """Computes the log density of the prior at x, in nats."""
 
+    @abc.abstractmethod
     def velocity(
-        self, net: Network, x: Float[Array, "b H W C"], t: Float[Array, ""] | Float[Array, " b"]
+        self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        """dx/dt of the ODE that connects the prior and the data."""
-        ...
+        """Computes dx/dt of the ODE that connects the prior and the data."""
 
     def denoise(
-        self, net: Network, x: Float[Array, "b H W C"], t: Float[Array, ""] | Float[Array, " b"]
+        self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        """The mean of the data as seen from x at time t."""
-        ...
+        """Computes the mean of the data as seen from x at time t."""
+        return x - self.velocity(net, x, t, context)
+
+
+def flatten(x: Num[Array, "b *shape"]) -> Num[Array, "b N"]:
+    """Flattens each row."""
+    return x.reshape(len(x), -1)
+
+
+def per_row(values: Num[Array, " b"], x: Num[Array, "b *shape"]) -> Num[Array, "b *ones"]:
+    """Reshapes one number a row so that it multiplies the rows of x."""
+    return values.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def levels(t: Time, x: Float[Array, "b *shape"]) -> Float[Array, " b"]:
+    """Computes the noise level of each row at time t."""
+    return jnp.broadcast_to(jnp.exp(jnp.asarray(t, x.dtype)), x.shape[:1])

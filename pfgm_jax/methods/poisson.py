@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+from scipy import special
 
 from pfgm_jax import field as field_lib
-from pfgm_jax.methods.base import Network, TrainingPair
+from pfgm_jax import ranges
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
+from pfgm_jax.methods.base import DataStatistics, Field, Method, Network, Time, TrainingPair, flatten, levels, per_row
 
 # Points with z0 below half of sigma lie so near the plane z = 0 that large radii would leave the region the backward
 # ODE visits; their exponent m ends at this share of M (appendix B.1.1).
@@ -28,7 +32,7 @@ class HyperParameters(NamedTuple):
 
 
 def hyper_parameters(mean_norm: float, dim: int, sigma: float = 0.01, tau: float = 0.03) -> HyperParameters:
-    """M, z_max and upper_norm for a data set (Xu et al. 2022, appendix B).
+    """Computes M, z_max and upper_norm for a data set (Xu et al. 2022, appendix B).
 
     Args:
       mean_norm: mean Euclidean norm of the data, in network units.
@@ -40,14 +44,16 @@ def hyper_parameters(mean_norm: float, dim: int, sigma: float = 0.01, tau: float
       The largest exponent M, the height z_max of the prior's plane, and the norm at which the prior is clipped.
 
     Raises:
-      ValueError: the data are too small for sigma, so that M would not be positive.
+      FieldError: the data are too small for sigma, so that M would not be positive.
     """
     ratio = mean_norm**2 / (2 * math.sqrt(dim) * sigma**2)
     M = math.floor(0.75 * math.log(ratio) / math.log(1 + tau)) + 1 if ratio > 0 else 0
     if M < 1:
-        raise ValueError(
-            f"model.sigma_end is {sigma}, too large for data of mean norm {mean_norm:.3g}: training.M would be {M}; "
-            "choose a smaller sigma_end, or give training.M, sampling.z_max and sampling.upper_norm yourself"
+        raise FieldError(
+            "sigma",
+            sigma,
+            f"that is too large for data of mean norm {mean_norm:.3g}, since M would be {M}: choose a smaller one, or "
+            "give training.M, sampling.z_max and sampling.upper_norm yourself",
         )
     growth = (1 + tau) ** M
     return HyperParameters(M, math.sqrt(2 / math.pi) * sigma * growth, math.sqrt(dim) * sigma * growth)
@@ -63,30 +69,21 @@ class PerturbationDraws(NamedTuple):
     direction: Float[Array, "b N"]  # N(0, I): its direction is the direction
 
 
-def _flat(x: Float[Array, "b *shape"]) -> Float[Array, "b N"]:
-    return x.reshape(len(x), -1)
-
-
 def _norm(x: Float[Array, "b N"]) -> Float[Array, " b"]:
     # The derivative of a root at 0 is not finite; the tiny number is far below any square that counts.
     return jnp.sqrt(jnp.maximum(jnp.sum(x**2, axis=-1), jnp.finfo(x.dtype).tiny))
 
 
-def _like(values: Float[Array, " b"], x: Float[Array, "b *shape"]) -> Float[Array, "b *ones"]:
-    return values.reshape(-1, *[1] * (x.ndim - 1))
-
-
 @dataclasses.dataclass(frozen=True)
-class Poisson:
+class Poisson(Method):
     """PFGM with its numbers. Lengths are in network units (images in [-1, 1]); defaults are the paper's for CIFAR-10.
 
     Attributes:
       shape: H, W, C of the data; N = H·W·C. Vectors of N numbers are (1, 1, N).
-      small_batch_size: how many of a batch's first points are perturbed; all points of the batch are charges.
-      M, tau, sigma, restrict_M: the perturbation (Algorithm 2 and appendix B.1.1).
+      M, tau, sigma, restrict_M: the perturbation (Algorithm 2 and appendix B.1.1). M = 0: from the data, by `fit`.
       gamma: the constant that keeps the normalized field finite near the data (section 3.2).
-      z_min, z_max: where the backward ODE ends and starts.
-      upper_norm: norm at which draws from the prior are clipped.
+      z_min, z_max: where the backward ODE ends and starts. z_max = 0: from the data, by `fit`.
+      upper_norm: norm at which draws from the prior are clipped; 0: from the data, by `fit`.
       z_exp: below it, E_z = -z takes the place of the network's z part (appendix B.2.3).
       exact_substitution: recover |E_x| from the network exactly, where the paper's formula takes |E_x| for |E|.
       drift_epsilon: added to v_z in dx/ds = z v_x / v_z; the authors' release has 1e-5, the paper 0.
@@ -94,9 +91,25 @@ class Poisson:
     """
 
     extra_channels: ClassVar[int] = 1
+    fields: ClassVar[Mapping[str, str]] = {
+        "M": "training.M",
+        "tau": "training.tau",
+        "sigma": "model.sigma_end",
+        "restrict_M": "training.restrict_M",
+        "gamma": "training.gamma",
+        "z_min": "sampling.z_min",
+        "z_max": "sampling.z_max",
+        "upper_norm": "sampling.upper_norm",
+        "z_exp": "sampling.z_exp",
+        "exact_substitution": "sampling.exact_substitution",
+        "drift_epsilon": "sampling.drift_epsilon",
+        "reduce_mean": "training.reduce_mean",
+    }
+    fitted: ClassVar[tuple[str, ...]] = ("M", "z_max", "upper_norm")
+    identity: ClassVar[tuple[str, ...]] = ("gamma",)
+    references: ClassVar[tuple[str, ...]] = ("batch", "dataset")
+    level_name: ClassVar[str] = "z"
 
-    shape: tuple[int, int, int]
-    small_batch_size: int = 128
     M: float = 291
     tau: float = 0.03
     sigma: float = 0.01
@@ -111,16 +124,14 @@ class Poisson:
     reduce_mean: bool = False
 
     def __post_init__(self):
-        for name in ("small_batch_size", "M", "tau", "sigma", "gamma", "z_min", "z_max", "upper_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        if not self.z_min < self.z_max:
-            raise ValueError(f"z_min is {self.z_min}; it must be below z_max, which is {self.z_max}")
-
-    @property
-    def dim(self) -> int:
-        """N, the dimension of the data."""
-        return math.prod(self.shape)
+        positive, not_negative = ranges.above(0), ranges.at_least(0)
+        ranges.check(self, tau=positive, sigma=positive, gamma=positive, z_min=positive)
+        ranges.check(self, M=not_negative, z_max=not_negative, upper_norm=not_negative)
+        ranges.check(self, z_exp=not_negative, drift_epsilon=not_negative)
+        if self.z_max and not self.z_min < self.z_max:
+            raise FieldError(
+                "z_max", self.z_max, f"the ODE ends at z_min, which is {self.z_min}: give a z_max above it"
+            )
 
     @property
     def t_prior(self) -> float:
@@ -131,6 +142,34 @@ class Poisson:
     def t_data(self) -> float:
         """log z_min, where the ODE meets the data."""
         return math.log(self.z_min)
+
+    def fit(self, statistics: DataStatistics) -> "Poisson":
+        """Fills in the shape and, where they are 0, M, z_max and upper_norm by the paper's formulas.
+
+        Raises:
+          FieldError: sigma is too large for the data.
+        """
+        shaped = dataclasses.replace(self, shape=statistics.shape)
+        if self.M and self.z_max and self.upper_norm:
+            return shaped
+        found = hyper_parameters(statistics.mean_norm, shaped.dim, self.sigma, self.tau)
+        return dataclasses.replace(
+            shaped,
+            M=self.M or float(found.M),
+            z_max=self.z_max or found.z_max,
+            upper_norm=self.upper_norm or found.upper_norm,
+        )
+
+    def summary(self) -> dict[str, float]:
+        """M, z_max, upper_norm, and the share of the prior's draws whose norm `upper_norm` clips."""
+        # z_max² / (|x|² + z_max²) follows the beta law with parameters 1/2 and N/2.
+        clipped = float(special.betainc(0.5, self.dim / 2, 1 / (1 + (self.upper_norm / self.z_max) ** 2)))
+        numbers = {"M": self.M, "z_max": self.z_max, "upper_norm": self.upper_norm}
+        return {**numbers, "share of the prior clipped": clipped}
+
+    def for_densities(self) -> "Poisson":
+        """Returns the method without the release's epsilon, with which the field would have no potential."""
+        return dataclasses.replace(self, drift_epsilon=0.0)
 
     # Training
 
@@ -165,31 +204,29 @@ class Poisson:
         return y + unit * radius[:, None], z0 * growth
 
     def training_pair(
-        self, key: jax.Array, batch: Float[Array, "B H W C"], field: Callable | None = None
+        self,
+        key: Key[Array, ""],
+        data: Float[Array, "b H W C"],
+        context: Context = NO_CONTEXT,
+        field: Field | None = None,
     ) -> TrainingPair:
-        """Perturbed points and the normalized Poisson field there (Xu et al. 2022, Algorithm 1).
+        """Perturbs examples and computes the normalized Poisson field there (Xu et al. 2022, Algorithm 1).
 
         Args:
           key: random key.
-          batch: data; the first `small_batch_size` are perturbed.
-          field: (x [b, N], z [b]) -> E [b, N+1], the field to learn; by default that of the batch's points as charges.
+          data: the examples to perturb.
+          context: of each example; passed on.
+          field: (x [b, N], z [b]) -> E [b, N+1], the field to learn; by default that of `data` as charges.
 
         Returns:
           The pair; targets [b, N+1] have the z part last. A point on a charge has target 0.
-
-        Raises:
-          ValueError: the batch is smaller than `small_batch_size`.
         """
-        if len(batch) < self.small_batch_size:
-            raise ValueError(
-                f"small_batch_size is {self.small_batch_size}, but the batch has {len(batch)} examples; "
-                "perturb at most as many as there are"
-            )
-        charges = _flat(batch)
-        x, z = self.perturb(charges[: self.small_batch_size], self.draw_perturbation(key, self.small_batch_size))
-        E = field_lib.poisson_field(x, z, charges) if field is None else field(x, z)
+        y = flatten(data)
+        x, z = self.perturb(y, self.draw_perturbation(key, len(y)))
+        E = field_lib.poisson_field(x, z, y) if field is None else field(x, z)
         target = jax.lax.stop_gradient(field_lib.normalize_field(E, self.gamma))
-        return TrainingPair(x.reshape(-1, *self.shape), jnp.maximum(z, SMALLEST_Z), target, jnp.ones_like(z))
+        level, weight = jnp.maximum(z, SMALLEST_Z), jnp.ones_like(z)
+        return TrainingPair(x.reshape(-1, *self.shape), level, context, target, weight)
 
     def _split(self, output: Float[Array, "b H W out"]) -> tuple[Float[Array, "b H W C"], Float[Array, " b"]]:
         """The network's output as (v_x, v_z): v_z is the spatial mean of the last channel."""
@@ -198,31 +235,31 @@ class Poisson:
     def loss(self, output: Float[Array, "b H W out"], pair: TrainingPair) -> Float[Array, " b"]:
         """½ Σ (net - v)² over the N+1 components; their mean without the ½ where `reduce_mean`."""
         v_x, v_z = self._split(output)
-        squares = (jnp.concatenate([_flat(v_x), v_z[:, None]], axis=1) - pair.target) ** 2
+        squares = (jnp.concatenate([flatten(v_x), v_z[:, None]], axis=1) - pair.target) ** 2
         return pair.weight * (jnp.mean(squares, axis=1) if self.reduce_mean else 0.5 * jnp.sum(squares, axis=1))
 
     # Prior
 
-    def prior_sample(self, key: jax.Array, n: int, first: int | Array = 0) -> Float[Array, "n H W C"]:
-        """Draws `first` to `first + n` of the prior on z = z_max, clipped in norm (section 3.3, appendix A.4).
+    def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
+        """Draws from the prior on z = z_max, clipped in norm (section 3.3, appendix A.4).
 
         The uniform hemisphere, projected radially onto the plane z = z_max, is a multivariate Cauchy distribution:
         x = z_max g / |h| with g ~ N(0, I_N), h ~ N(0, 1).
         """
 
-        def draw(k):
-            key_g, key_h = jax.random.split(jax.random.fold_in(key, k))
+        def draw(key):
+            key_g, key_h = jax.random.split(key)
             g, h = jax.random.normal(key_g, self.shape), jax.random.normal(key_h)
             norm = jnp.sqrt(jnp.sum(g**2))
             return g / norm * jnp.minimum(self.z_max * norm / jnp.abs(h), self.upper_norm)
 
-        return jax.vmap(draw)(first + jnp.arange(n))
+        return jax.vmap(draw)(keys)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
         """Log density of the unclipped prior, in nats: Γ((N+1)/2) z_max / (π (|x|² + z_max²))^((N+1)/2)."""
         half = (self.dim + 1) / 2
         constant = math.lgamma(half) + math.log(self.z_max) - half * math.log(math.pi)
-        return constant - half * jnp.log(jnp.sum(_flat(x) ** 2, axis=1) + self.z_max**2)
+        return constant - half * jnp.log(jnp.sum(flatten(x) ** 2, axis=1) + self.z_max**2)
 
     # ODE
 
@@ -230,7 +267,7 @@ class Poisson:
         """v_z that goes with v_x where E_z = -z (appendix B.2.3)."""
         root = math.sqrt(self.dim)
         # |v_x| < √N for every field; a network may overshoot.
-        a = jnp.minimum(_norm(_flat(v_x)) / root, 1.0 - 1e-6)
+        a = jnp.minimum(_norm(flatten(v_x)) / root, 1.0 - 1e-6)
         if self.exact_substitution:
             # a = |E_x| / (|E| + γ) solved for |E_x|
             norm_x = a * (self.gamma + jnp.sqrt((self.gamma * a) ** 2 + (1 - a**2) * z**2)) / (1 - a**2)
@@ -246,23 +283,17 @@ class Poisson:
         to 0, or changes sign, would send the ODE off without bound.
         """
         root = math.sqrt(self.dim)
-        farthest = _norm(_flat(x)) + 2 * root
+        farthest = _norm(flatten(x)) + 2 * root
         return -root * z / (jnp.sqrt(farthest**2 + z**2) + self.gamma)
 
     def velocity(
-        self, net: Network, x: Float[Array, "b H W C"], t: Float[Array, ""] | Float[Array, " b"]
+        self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        """dx/ds = z v_x / v_z at s = log z = t (Xu et al. 2022, section 3.3, anchored at z)."""
-        z = jnp.broadcast_to(jnp.exp(t), x.shape[:1])
-        v_x, v_z = self._split(net(x, z).astype(x.dtype))
+        """Computes dx/ds = z v_x / v_z at s = log z = t (Xu et al. 2022, section 3.3, anchored at z)."""
+        z = levels(t, x)
+        v_x, v_z = self._split(net(x, z, context).astype(x.dtype))
         v_z = jnp.minimum(v_z, self._largest_v_z(x, z))
         v_z = jnp.where(z < self.z_exp, self._v_z_from_v_x(v_x, z), v_z)
         # v_z is negative, and so small near the data that the epsilon must not change its sign.
         v_z = jnp.minimum(v_z + self.drift_epsilon, 0.5 * v_z)
-        return _like(z / v_z, x) * v_x
-
-    def denoise(
-        self, net: Network, x: Float[Array, "b H W C"], t: Float[Array, ""] | Float[Array, " b"]
-    ) -> Float[Array, "b H W C"]:
-        """D(x, z) = x + E_x, the mean of the data weighted by the field they make at (x, z)."""
-        return x - self.velocity(net, x, t)
+        return per_row(z / v_z, x) * v_x

@@ -1,35 +1,38 @@
 """Distances between sets of images, and what they are made of.
 
-extractor = create_extractor("inception", datasets.data_dir())
+extractor = create_extractor("inception", ExtractorOptions(datasets.data_dir()))
 reference = reference_statistics("cifar10", dataset.train, extractor, datasets.data_dir())
 evaluate(extract(images, extractor), reference)["fid"]
 """
 
 from pfgm_jax.metrics.evaluate import evaluate
 from pfgm_jax.metrics.features import (
-    KINDS,
     Extractor,
+    ExtractorOptions,
     Features,
-    InceptionExtractor,
-    PixelExtractor,
     create_extractor,
     extract,
 )
 from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
 from pfgm_jax.metrics.front_ends import FRONT_ENDS
+from pfgm_jax.metrics.inception_features import InceptionExtractor
 from pfgm_jax.metrics.kernel import kernel_distance
+from pfgm_jax.metrics.metric import Metric, MetricOptions
 from pfgm_jax.metrics.neighbours import precision_recall
+from pfgm_jax.metrics.pixels import PixelExtractor
 from pfgm_jax.metrics.reference import reference_statistics
 from pfgm_jax.metrics.score import inception_score
 from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
 
 __all__ = [
     "FRONT_ENDS",
-    "KINDS",
     "Extractor",
+    "ExtractorOptions",
     "Features",
     "Gaussian",
     "InceptionExtractor",
+    "Metric",
+    "MetricOptions",
     "PixelExtractor",
     "Statistics",
     "create_extractor",

@@ -11,6 +11,9 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from pfgm_jax.errors import InputError
+from pfgm_jax.metrics.features import Features
+from pfgm_jax.metrics.metric import MetricOptions
+from pfgm_jax.metrics.statistics import ROWS, Moments, Statistics
 
 
 class Gaussian(NamedTuple):
@@ -62,3 +65,25 @@ def frechet_distance(a: Num[np.ndarray, "n d"], b: Num[np.ndarray, "m _"]) -> fl
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise InputError(f"the sets have shapes {a.shape} and {b.shape}; give at least 2 rows each, of equal length")
     return Gaussian.of_features(a).distance(Gaussian.of_features(b))
+
+
+def fid(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
+    """Computes `fid`; a `Metric`."""
+    del options
+    return {"fid": _sample_gaussian(samples.features).distance(_reference_gaussian(reference))}
+
+
+def _sample_gaussian(features: Num[np.ndarray, "n d"]) -> Gaussian:
+    if len(features) <= features.shape[1]:
+        return Gaussian.of_features(features)
+    moments = Moments()
+    for part in np.array_split(features, 1 + len(features) // ROWS):
+        moments.add(part)
+    return Gaussian.of_moments(moments.mean, moments.covariance)
+
+
+def _reference_gaussian(reference: Statistics) -> Gaussian:
+    # Where features are few and all of them were kept, their own factor is the smaller and the more exact.
+    if reference.features is not None and reference.count == len(reference.features) <= len(reference.mean):
+        return Gaussian.of_features(reference.features)
+    return Gaussian.of_moments(reference.mean, reference.covariance)

@@ -4,6 +4,9 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from pfgm_jax.errors import InputError
+from pfgm_jax.metrics.features import Features
+from pfgm_jax.metrics.metric import MetricOptions
+from pfgm_jax.metrics.statistics import Statistics
 
 
 def kernel_distance(
@@ -42,3 +45,12 @@ def kernel_distance(
 def _kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     k = x @ y.T / x.shape[1] + 1
     return k * k * k  # many times faster than a power
+
+
+def kid(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
+    """Computes `kid`, and `kid_std` over subsets; a `Metric`."""
+    ours, theirs = samples.features, reference.features
+    if theirs is None or min(len(ours), len(theirs)) < 2:
+        return {}
+    mean, std = kernel_distance(ours, theirs, options.kid_subsets, options.kid_subset_size, options.seed)
+    return {"kid": mean, "kid_std": std}

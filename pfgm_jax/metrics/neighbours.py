@@ -4,6 +4,12 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from pfgm_jax.errors import InputError
+from pfgm_jax.metrics.features import Features
+from pfgm_jax.metrics.metric import MetricOptions
+from pfgm_jax.metrics.statistics import Statistics
+
+# Of the neighbourhoods, as published.
+NEIGHBOURS = 3
 
 _ROUNDING = 16 * np.finfo(np.float64).eps
 
@@ -65,3 +71,13 @@ def _squared_distances(x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"]) -> 
     squared = norms - 2 * x @ y.T
     # Between equal points rounding leaves something, which a ball of radius zero must not miss.
     return np.where(squared <= _ROUNDING * norms, 0, squared)
+
+
+def precision_and_recall(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
+    """Computes `precision` and `recall`, of 3 neighbours; a `Metric`."""
+    del options
+    ours, theirs = samples.features, reference.features
+    if theirs is None or min(len(ours), len(theirs)) <= NEIGHBOURS:
+        return {}
+    precision, recall = precision_recall(ours, theirs, NEIGHBOURS)
+    return {"precision": precision, "recall": recall}

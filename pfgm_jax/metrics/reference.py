@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pfgm_jax.datasets import Split, content_hash, prepared
+from pfgm_jax.datasets import Split, content_hash
+from pfgm_jax.datasets.prepared import Prepared
 from pfgm_jax.metrics.features import Extractor, feature_chunks
 from pfgm_jax.metrics.statistics import KEPT, Statistics, cached_statistics, collect_statistics
+from pfgm_jax.registry import SOURCES
 
 # Images that the record has a hash of, spread evenly over the split.
 HASHED = 256
@@ -37,10 +39,11 @@ def reference_statistics(
 
 def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
     """What tells the images of a split from others."""
+    source = SOURCES.get(name)
     return {
         "data_set": name,
         "split": split_name,
-        "crop": prepared.OWN[name].crop if name in prepared.OWN else None,
+        "crop": source.crop if isinstance(source, Prepared) else None,
         "size": list(split.shape[1:]),
         "count": len(split),
         "hash": content_hash(split, HASHED),

@@ -4,6 +4,9 @@ import numpy as np
 from jaxtyping import Num
 
 from pfgm_jax.errors import InputError
+from pfgm_jax.metrics.features import Features
+from pfgm_jax.metrics.metric import MetricOptions
+from pfgm_jax.metrics.statistics import Statistics
 
 
 def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int = 2020) -> tuple[float, float]:
@@ -31,3 +34,13 @@ def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int 
         log_mean = logsumexp(part, axis=0) - np.log(len(part))
         scores.append(np.exp((np.exp(part) * (part - log_mean)).sum(axis=1).mean()))
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def score(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
+    """Computes `inception_score`, and `inception_score_std` over splits; a `Metric`."""
+    del reference
+    logits = samples.unbiased_logits
+    if logits is None:
+        return {}
+    mean, std = inception_score(logits, min(options.splits, len(logits)), options.seed)
+    return {"inception_score": mean, "inception_score_std": std}

@@ -1,61 +1,70 @@
-"""Networks by the name they have in `model.name`, made from a config.
+"""Networks, created from a config.
 
-Networks know nothing of methods: an image and a scalar condition per image in, an image of `out_channels` out.
+Networks know nothing of methods: an image, a noise level or label of each image, and a context go in, an image of
+`out_channels` comes out.
 """
 
-import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from pfgm_jax.errors import InputError
-from pfgm_jax.methods import METHODS
-from pfgm_jax.models.mlp import MLP
-from pfgm_jax.models.ncsnpp import NCSNpp
-from pfgm_jax.models.ncsnv2 import NCSNv2
+from pfgm_jax.errors import FieldError, InputError
+from pfgm_jax.registry import METHODS, MODELS
 
-MODELS: dict[str, type[nn.Module]] = {"ncsnpp": NCSNpp, "ncsnv2": NCSNv2, "mlp": MLP}
+__all__ = ["SCORE_MODELS", "check_images", "create_model"]
 
 # Score models of the authors' release: their networks are known here, though not the methods. None has extra channels.
 SCORE_MODELS = ("vesde", "vpsde", "subvpsde")
 
 
-def create_model(config: ml_collections.ConfigDict) -> nn.Module:
-    """The network of a config, with the output channels that its method asks for.
+def create_model(config: ml_collections.ConfigDict) -> Any:
+    """Creates the network of a config, with the output channels that its method asks for.
 
     Args:
       config: a whole config; `model`, `data.num_channels`, `data.centered` and `training.sde` are read. Fields of
         `model` have the names of the network's attributes.
 
     Returns:
-      A flax module: apply({"params": p}, x [B, H, W, C], cond [B]) -> [B, H, W, out]. With `train=True` it drops out
-      and takes rngs={"dropout": key}.
+      A flax module: apply({"params": p}, x [B, H, W, C], level [B], context) -> [B, H, W, out]. With `train=True` it
+      drops out and takes rngs={"dropout": key}.
 
     Raises:
       InputError: there is no network or method of that name, or the number of channels is not filled in.
     """
-    model, method = config.model, config.training.sde
-    for field, name, known in (("model.name", model.name, MODELS), ("training.sde", method, (*METHODS, *SCORE_MODELS))):
-        if name not in known:
-            raise InputError(f"{field} is {name!r}; choose one of {', '.join(known)}")
+    model, sde = config.model, config.training.sde
+    network = MODELS[model.name]
+    if sde not in METHODS and sde not in SCORE_MODELS:
+        raise InputError(f"training.sde is {sde!r}; choose one of {', '.join((*METHODS, *SCORE_MODELS))}")
+    extra_channels = 0 if sde in SCORE_MODELS else METHODS[sde].extra_channels
     if config.data.num_channels < 1:
         raise InputError("data.num_channels is 0; set it to the number of channels of the data")
-    extra_channels = METHODS[method].extra_channels if method in METHODS else 0
     derived = {
         "out_channels": config.data.num_channels + extra_channels,
         "centered": config.data.centered,
         "dtype": jnp.dtype(model.get("dtype", "float32")),
         "sigmas": _noise_levels(model) if model.get("scale_by_sigma") else (),
     }
-    network = MODELS[model.name]
-    names = {field.name for field in dataclasses.fields(network)} - {"name", "parent"}
-    values = {**{field: model[field] for field in model if field in names}, **derived}
-    tuples = {field: tuple(value) if isinstance(value, list) else value for field, value in values.items()}
-    return network(**{field: value for field, value in tuples.items() if field in names})
+    names = network.attributes()
+    values = {field: model[field] for field in model if field in names}
+    values |= {field: value for field, value in derived.items() if field in network.__dataclass_fields__}
+    return network(**{field: tuple(value) if isinstance(value, list) else value for field, value in values.items()})
+
+
+def check_images(network: nn.Module, height: int, width: int, channels: int) -> None:
+    """Checks that a network takes images of this size.
+
+    Raises:
+      FieldError: it does not; the field is one of the network's, or of the data.
+    """
+    model: Any = network
+    if not model.takes_vectors and not 1 <= channels <= 4:
+        raise FieldError("data.num_channels", channels, "images have 1 to 4 channels")
+    model.check_images(height, width)
 
 
 def _noise_levels(model: ml_collections.ConfigDict) -> tuple[float, ...]:
-    """From large to small, as the labels of discrete score models count them."""
+    """Computes the noise levels from large to small, as the labels of discrete score models count them."""
     return tuple(np.geomspace(model.sigma_max, model.sigma_min, model.num_scales).tolist())

@@ -108,22 +108,22 @@ def add_skip(x: Array, y: Array, rescale: bool) -> Array:
 
 
 def over_noise_level(
-    h: Float[Array, "B H W C"], sigmas: tuple[float, ...], cond: Float[Array, " B"], labels: bool
+    h: Float[Array, "B H W C"], sigmas: tuple[float, ...], level: Float[Array, " B"], labels: bool
 ) -> Float[Array, "B H W C"]:
     """h divided by the noise level of its image, as score models of the variance exploding kind ask for.
 
     Args:
       h: the answer of a network.
       sigmas: all noise levels; () leaves h as it is.
-      cond: of each image.
-      labels: whether `cond` counts the noise levels; otherwise it is the noise level.
+      level: of each image.
+      labels: whether `level` counts the noise levels; otherwise it is the noise level.
 
     Returns:
       The quotient.
     """
     if not sigmas:
         return h
-    sigma = jnp.asarray(sigmas)[cond.astype(jnp.int32)] if labels else cond
+    sigma = jnp.asarray(sigmas)[level.astype(jnp.int32)] if labels else level
     return h / sigma[:, None, None, None]
 
 

@@ -1,13 +1,17 @@
 """A residual multilayer perceptron for vectors."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.models import layers
+from pfgm_jax.models.base import Network
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """Residual layers over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
 
     A noise level ranges over several orders of magnitude, and so do the points seen at it; the network is therefore
@@ -19,18 +23,24 @@ class MLP(nn.Module):
       num_res_blocks: number of residual layers.
     """
 
+    takes_vectors: ClassVar[bool] = True
+
     out_channels: int
     nf: int = 128
     num_res_blocks: int = 4
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], cond: Float[Array, " B"], train: bool = False
+        self,
+        x: Float[Array, "B H W C"],
+        level: Float[Array, " B"],
+        context: Context = NO_CONTEXT,
+        train: bool = False,
     ) -> Float[Array, "B H W out"]:
-        del train
+        del context, train
         flat = x.reshape(len(x), -1)
-        norm = jnp.sqrt(cond**2 + jnp.mean(flat**2, axis=1))[:, None]
-        scales = jnp.concatenate([jnp.log(norm), jnp.log(cond)[:, None]], axis=1)
+        norm = jnp.sqrt(level**2 + jnp.mean(flat**2, axis=1))[:, None]
+        scales = jnp.concatenate([jnp.log(norm), jnp.log(level)[:, None]], axis=1)
         h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)
         angles = 2.0 ** jnp.arange(4) * scales[..., None]
         h = jnp.concatenate([h, jnp.sin(angles).reshape(len(x), -1), jnp.cos(angles).reshape(len(x), -1)], axis=1)

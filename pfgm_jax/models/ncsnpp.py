@@ -1,6 +1,7 @@
 """The U-Net of score-based models (Song et al. 2021, appendix H): DDPM++ and NCSN++ and what lies between them."""
 
 from functools import partial
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -8,12 +9,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
 from pfgm_jax.models import layers
+from pfgm_jax.models.base import Network
 
 PRECISE = jax.lax.Precision.HIGHEST
 
 
-class NCSNpp(nn.Module):
+class NCSNpp(Network):
     """A U-Net over images whose sides 2^(levels - 1) divides.
 
     Attributes:
@@ -42,6 +46,8 @@ class NCSNpp(nn.Module):
       remat: compute residual blocks again in the backward pass rather than keep what is inside them.
     """
 
+    adjustable: ClassVar[tuple[str, ...]] = ("dropout", "fourier_scale", "init_scale", "remat")
+
     out_channels: int
     nf: int = 128
     ch_mult: tuple[int, ...] = (1, 2, 2, 2)
@@ -66,88 +72,131 @@ class NCSNpp(nn.Module):
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
+    @property
+    def expects_labels(self) -> bool:
+        """Whether the level counts the noise levels, where it divides by them."""
+        return self.embedding_type == "positional"
+
+    def check_images(self, height: int, width: int) -> None:
+        """Checks the size of images.
+
+        Raises:
+          FieldError: it cannot be halved from level to level.
+        """
+        divisor = 2 ** (len(self.ch_mult) - 1)
+        if height % divisor or width % divisor:
+            raise FieldError(
+                "ch_mult",
+                self.ch_mult,
+                f"these {len(self.ch_mult)} levels need sides divisible by {divisor}, but the images are {height} x "
+                f"{width}: choose fewer levels or another data.image_size",
+            )
+
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], cond: Float[Array, " B"], train: bool = False
+        self,
+        x: Float[Array, "B H W C"],
+        level: Float[Array, " B"],
+        context: Context = NO_CONTEXT,
+        train: bool = False,
     ) -> Float[Array, "B H W out"]:
+        del context
         act = layers.ACTIVATIONS[self.nonlinearity]
-        common = {"skip_rescale": self.skip_rescale, "init_scale": self.init_scale, "dtype": self.dtype}
-        filters = {"fir": self.fir, "fir_kernel": self.fir_kernel}
-        biggan = self.resblock_type == "biggan"
-        block_type = layers.ResBlockBigGAN if biggan else layers.ResBlockDDPM
-        if self.remat:
-            block_type = nn.remat(block_type, static_argnums=(3,))
-        block = partial(block_type, activation=act, dropout=self.dropout, **common, **(filters if biggan else {}))
-        attention = partial(layers.AttentionBlock, **common)
-        resampler = partial(layers.Resampler, dtype=self.dtype, **filters)
-        norm = partial(layers.GroupNorm, self.dtype)
-        # Rounded to half precision, pixels would be off by as much as the smallest perturbations, and so would answers.
-        head = partial(layers.conv3x3, self.out_channels, init_scale=self.init_scale, precision=PRECISE)
-        attends = lambda h: min(h.shape[1:3]) in self.attn_resolutions
-
-        def change_size(h, direction, name):
-            if biggan:
-                return block(h.shape[-1], direction=direction, name=name)(h, embedding, train)
-            return resampler(direction, h.shape[-1] if self.resamp_with_conv else None, name=name)(h)
-
-        embedding = self._embedding(cond, act)
+        parts = _Parts(self, self._embedding(level, act), act, train)
         x = x if self.centered else 2.0 * x - 1.0
-        last = len(self.ch_mult) - 1
+        h, skips = self._down(x, parts)
 
+        h = parts.block(h, h.shape[-1], "middle_block_0")
+        h = parts.attention(h, "middle_attention")
+        h = parts.block(h, h.shape[-1], "middle_block_1")
+
+        h = self._up(h, skips, parts)
+        return layers.over_noise_level(h, self.sigmas, level, labels=self.expects_labels)
+
+    def _down(self, x: Float[Array, "B H W C"], parts: "_Parts") -> tuple[Array, list[Array]]:
+        """Halves the image level by level; returns the last features, and those that the way up joins."""
         pyramid = x
         h = layers.conv3x3(self.nf, "conv_in", precision=PRECISE)(x).astype(self.dtype)
         skips = [h]
-        for level, mult in enumerate(self.ch_mult):
-            for i in range(self.num_res_blocks):
-                h = block(self.nf * mult, name=f"down_{level}_block_{i}")(h, embedding, train)
-                if attends(h):
-                    h = attention(name=f"down_{level}_attention_{i}")(h)
+        for i, mult in enumerate(self.ch_mult):
+            for j in range(self.num_res_blocks):
+                h = parts.block(h, self.nf * mult, f"down_{i}_block_{j}")
+                h = parts.attention_where_due(h, f"down_{i}_attention_{j}")
                 skips.append(h)
-            if level < last:
-                h = change_size(h, "down", f"down_{level}_resample")
+            if i < len(self.ch_mult) - 1:
+                h = parts.change_size(h, "down", f"down_{i}_resample")
                 if self.progressive_input == "input_skip":
-                    pyramid = resampler("down")(pyramid)
-                    h = layers.Combine(self.progressive_combine, self.dtype, name=f"down_{level}_pyramid")(pyramid, h)
+                    pyramid = parts.resampler("down")(pyramid)
+                    h = layers.Combine(self.progressive_combine, self.dtype, name=f"down_{i}_pyramid")(pyramid, h)
                 elif self.progressive_input == "residual":
-                    pyramid = resampler("down", h.shape[-1], name=f"down_{level}_pyramid")(pyramid)
+                    pyramid = parts.resampler("down", h.shape[-1], name=f"down_{i}_pyramid")(pyramid)
                     h = pyramid = layers.add_skip(pyramid, h, self.skip_rescale)
                 skips.append(h)
+        return h, skips
 
-        h = block(h.shape[-1], name="middle_block_0")(h, embedding, train)
-        h = attention(name="middle_attention")(h)
-        h = block(h.shape[-1], name="middle_block_1")(h, embedding, train)
-
-        pyramid = None
-        for level, mult in reversed(list(enumerate(self.ch_mult))):
-            for i in range(self.num_res_blocks + 1):
+    def _up(self, h: Array, skips: list[Array], parts: "_Parts") -> Float[Array, "B H W out"]:
+        """Doubles the image level by level, and answers."""
+        # Rounded to half precision, pixels would be off by as much as the smallest perturbations, and so would answers.
+        head = partial(layers.conv3x3, self.out_channels, init_scale=self.init_scale, precision=PRECISE)
+        pyramid: Any = None
+        for i, mult in reversed(list(enumerate(self.ch_mult))):
+            for j in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = block(self.nf * mult, name=f"up_{level}_block_{i}")(h, embedding, train)
-            if attends(h):
-                h = attention(name=f"up_{level}_attention")(h)
+                h = parts.block(h, self.nf * mult, f"up_{i}_block_{j}")
+            h = parts.attention_where_due(h, f"up_{i}_attention")
             if self.progressive == "output_skip":
-                answer = head(f"up_{level}_head")(act(norm(name=f"up_{level}_norm")(h)))
-                pyramid = answer if pyramid is None else resampler("up")(pyramid) + answer
+                answer = head(f"up_{i}_head")(parts.normed(h, f"up_{i}_norm"))
+                pyramid = answer if pyramid is None else parts.resampler("up")(pyramid) + answer
             elif self.progressive == "residual" and pyramid is None:
-                y = act(norm(name=f"up_{level}_norm")(h))
-                pyramid = layers.conv3x3(h.shape[-1], f"up_{level}_pyramid", self.dtype)(y)
+                y = parts.normed(h, f"up_{i}_norm")
+                pyramid = layers.conv3x3(h.shape[-1], f"up_{i}_pyramid", self.dtype)(y)
             elif self.progressive == "residual":
-                pyramid = resampler("up", h.shape[-1], name=f"up_{level}_pyramid")(pyramid)
+                pyramid = parts.resampler("up", h.shape[-1], name=f"up_{i}_pyramid")(pyramid)
                 h = pyramid = layers.add_skip(pyramid, h, self.skip_rescale)
-            if level > 0:
-                h = change_size(h, "up", f"up_{level}_resample")
+            if i > 0:
+                h = parts.change_size(h, "up", f"up_{i}_resample")
+        return pyramid if self.progressive == "output_skip" else head("conv_out")(parts.normed(h, "norm_out"))
 
-        if self.progressive == "output_skip":
-            h = jnp.asarray(pyramid)
-        else:
-            h = head("conv_out")(act(norm(name="norm_out")(h)))
-        return layers.over_noise_level(h, self.sigmas, cond, labels=self.embedding_type == "positional")
-
-    def _embedding(self, cond: Float[Array, " B"], act: layers.Activation) -> Float[Array, "B E"] | None:
+    def _embedding(self, level: Float[Array, " B"], act: layers.Activation) -> Float[Array, "B E"] | None:
         if self.embedding_type == "fourier":
-            embedding = layers.FourierEmbedding(self.nf, self.fourier_scale, name="fourier")(jnp.log(cond))
+            embedding = layers.FourierEmbedding(self.nf, self.fourier_scale, name="fourier")(jnp.log(level))
         else:
-            embedding = layers.positional_embedding(cond, self.nf)
+            embedding = layers.positional_embedding(level, self.nf)
         if not self.conditional:
             return None
         embedding = layers.dense(4 * self.nf, "embed_0")(embedding)
         return layers.dense(4 * self.nf, "embed_1")(act(embedding))
+
+
+class _Parts:
+    """Layers with the options of a network, created inside its `__call__`."""
+
+    def __init__(self, net: NCSNpp, embedding: Float[Array, "B E"] | None, act: layers.Activation, train: bool):
+        common = {"skip_rescale": net.skip_rescale, "init_scale": net.init_scale, "dtype": net.dtype}
+        filters = {"fir": net.fir, "fir_kernel": net.fir_kernel}
+        self._net, self._embedding, self._act, self._train = net, embedding, act, train
+        self._biggan = net.resblock_type == "biggan"
+        block_type: Any = layers.ResBlockBigGAN if self._biggan else layers.ResBlockDDPM
+        if net.remat:
+            block_type = nn.remat(block_type, static_argnums=(3,))
+        options = {**common, **(filters if self._biggan else {})}
+        self._block = partial(block_type, activation=act, dropout=net.dropout, **options)
+        self._attention = partial(layers.AttentionBlock, **common)
+        self.resampler = partial(layers.Resampler, dtype=net.dtype, **filters)
+
+    def block(self, h: Array, features: int, name: str, **options: Any) -> Array:
+        return self._block(features, name=name, **options)(h, self._embedding, self._train)
+
+    def attention(self, h: Array, name: str) -> Array:
+        return self._attention(name=name)(h)
+
+    def attention_where_due(self, h: Array, name: str) -> Array:
+        return self.attention(h, name) if min(h.shape[1:3]) in self._net.attn_resolutions else h
+
+    def normed(self, h: Array, name: str) -> Array:
+        return self._act(layers.GroupNorm(self._net.dtype, name=name)(h))
+
+    def change_size(self, h: Array, direction: str, name: str) -> Array:
+        if self._biggan:
+            return self.block(h, h.shape[-1], name, direction=direction)
+        return self.resampler(direction, h.shape[-1] if self._net.resamp_with_conv else None, name=name)(h)

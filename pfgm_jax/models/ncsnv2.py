@@ -6,6 +6,7 @@ A weaker network than NCSN++: it is not shown the noise level, and has neither a
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,10 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
 from pfgm_jax.models import layers, resample
+from pfgm_jax.models.base import Network
 
 # Of each stage: channels in units of nf, and dilation. Stages without dilation, but for the first, halve the image.
 _STAGES = {
@@ -35,7 +39,7 @@ def sides_divisor(height: int, width: int) -> int:
     return 2 ** (sum(dilation == 1 for _, dilation in stages(height, width)) - 1)
 
 
-class NCSNv2(nn.Module):
+class NCSNv2(Network):
     """A RefineNet with instance normalization.
 
     Attributes:
@@ -48,6 +52,8 @@ class NCSNv2(nn.Module):
       remat: compute blocks again in the backward pass rather than keep what is inside them.
     """
 
+    adjustable: ClassVar[tuple[str, ...]] = ("remat",)
+
     out_channels: int
     nf: int = 128
     centered: bool = True
@@ -56,11 +62,31 @@ class NCSNv2(nn.Module):
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
+    @property
+    def expects_labels(self) -> bool:
+        """Whether the level counts the noise levels, where it divides by them."""
+        return True
+
+    def check_images(self, height: int, width: int) -> None:
+        """Checks the size of images.
+
+        Raises:
+          FieldError: it cannot be halved often enough.
+        """
+        divisor = sides_divisor(height, width)
+        if height % divisor or width % divisor:
+            cure = f"it needs sides divisible by {divisor}, but the images are {height} x {width}: choose another"
+            raise FieldError("name", "ncsnv2", f"{cure} data.image_size")
+
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B H W C"], cond: Float[Array, " B"], train: bool = False
+        self,
+        x: Float[Array, "B H W C"],
+        level: Float[Array, " B"],
+        context: Context = NO_CONTEXT,
+        train: bool = False,
     ) -> Float[Array, "B H W out"]:
-        del train
+        del context, train
         act = layers.ACTIVATIONS[self.nonlinearity]
         again = nn.remat if self.remat else lambda module: module
         block = partial(again(_ResidualBlock), activation=act, dtype=self.dtype)
@@ -81,7 +107,7 @@ class NCSNv2(nn.Module):
             deeper = [refine(features, 3 if i == 0 else 1, name=f"refine_{i}")([output, *deeper])]
 
         h = act(InstanceNormPlus(name="norm_out")(deeper[0]))
-        return layers.over_noise_level(_conv(h, self.out_channels, "conv_out", jnp.float32), self.sigmas, cond, True)
+        return layers.over_noise_level(_conv(h, self.out_channels, "conv_out", jnp.float32), self.sigmas, level, True)
 
 
 class InstanceNormPlus(nn.Module):

@@ -1,7 +1,5 @@
 """What training changes: parameters, their moving average, the optimiser's moments, the step."""
 
-from typing import NamedTuple
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -27,28 +25,13 @@ class TrainState:
     opt_state: PyTree
 
 
-class Keys(NamedTuple):
-    """The random keys of a run, one a purpose."""
-
-    init: jax.Array
-    train: jax.Array
-    held_out: jax.Array
-    samples: jax.Array
-    likelihood: jax.Array
-
-    @classmethod
-    def of(cls, seed: int, sharding: jax.sharding.Sharding | None = None) -> "Keys":
-        """Those of a seed, placed as a sharding says."""
-        return jax.jit(lambda: cls(*jax.random.split(jax.random.key(seed), 5)), out_shardings=sharding)()
-
-
 def _is_trained(params: PyTree) -> PyTree:
-    """Which leaves are trained: all but Fourier frequencies, which have no gradient."""
+    """Says which leaves are trained: all but Fourier frequencies, which have no gradient."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "frequencies" not in jax.tree_util.keystr(path), params)
 
 
 def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Adam with a linear warm-up from 0, behind a limit on the gradient's global norm, as in the authors' release.
+    """Creates Adam behind a limit on the gradient's global norm, with a linear warm-up from 0, as the authors do.
 
     The first step therefore has a learning rate of 0 and moves only Adam's moments.
     """
@@ -65,7 +48,7 @@ def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransfor
 
 
 def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step; the moving average starts at the parameters."""
+    """Creates the state before the first step; the moving average starts at the parameters."""
     # A copy: donated buffers must not be shared between leaves.
     ema_params = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer.init(params))
@@ -74,7 +57,7 @@ def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> Tra
 def apply_gradients(
     state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_rate: float
 ) -> TrainState:
-    """One optimiser step and one of the moving average, whose decay after n steps is min(ema_rate, (1+n)/(10+n))."""
+    """Takes a step of the optimiser and of the moving average, whose decay after n steps is at most (1+n)/(10+n)."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     n = state.step + 1

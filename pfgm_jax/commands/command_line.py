@@ -1,4 +1,4 @@
-"""What the command lines share: flags, logging, and errors as one sentence with exit status 1."""
+"""What the commands share: flags, logging, and errors as one sentence with exit status 1."""
 
 import contextlib
 import functools
@@ -15,14 +15,14 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from pfgm_jax import sharding
+from pfgm_jax import config_files, sharding
 from pfgm_jax.errors import PfgmError, StorageError
 
 FLAGS = flags.FLAGS
 
 
 def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ...] = (), more: int = 0) -> None:
-    """Runs a command; what is addressed to the user becomes one sentence and exit status 1.
+    """Runs a command; an error that is addressed to the user becomes one sentence and exit status 1.
 
     Args:
       main: receives the operands. Its flags are defined, --config among them.
@@ -59,7 +59,7 @@ def keep_compilations() -> None:
 
 
 def report_from_first_process_only() -> None:
-    """Has the other processes of a run tell of warnings only."""
+    """Silences all but warnings in the other processes of a run."""
     if not sharding.is_first():
         logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
 
@@ -78,13 +78,14 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 
 def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:
-    """Flags, with what is wrong about them or the config in one sentence."""
+    """Parses flags; an error in them or in the config becomes one sentence."""
     try:
-        rest = FLAGS(argv)
+        rest = FLAGS(_with_paths_of_experiments(argv))
         if FLAGS["config"].present:
             config_path = config_flags.get_config_filename(FLAGS["config"])
             if not Path(config_path).is_file():
-                _fail(f"--config is {config_path}, and there is no such file; give the path of a file in configs/")
+                names = ", ".join(config_files.experiments())
+                _fail(f"--config is {config_path}, and there is no such file; give the path of one, or one of {names}")
     except flags.Error as error:
         _fail(f"{error}; see {command} --help")
     except (AttributeError, KeyError) as error:
@@ -98,6 +99,21 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more:
     if len(rest) < 1 + len(operands):
         _fail(f"{operands[len(rest) - 1]} is missing; see {command} --help")
     return rest
+
+
+def _with_paths_of_experiments(argv: list[str]) -> list[str]:
+    """Replaces --config NAME by the path of the config of this name, unless there is a file of this name."""
+    found = list(argv)
+    for i, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            continue
+        place = i if equals else i + 1
+        name = value if equals else argv[place] if place < len(argv) else ""
+        if name in config_files.experiments() and not Path(name).is_file():
+            path = str(config_files.folder_of_experiments() / f"{name}.py")
+            found[place] = f"{flag}={path}" if equals else path
+    return found
 
 
 def _fail(sentence: str, at_once: bool = False) -> NoReturn:

@@ -1,14 +1,20 @@
 """A trained model as a library."""
 
 import doctest
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pfgm_jax
 import run_lib
+from pfgm_jax import build
 from pfgm_jax.errors import InputError
 from tests.test_run_lib import small_digits
+
+
+def load_with(workdir, overrides: dict[str, Any]):
+    return pfgm_jax.load(workdir, **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +48,23 @@ def test_samples_are_those_of_the_command_line(model, workdir):
 def test_steps_can_be_given_one_by_one(workdir):
     sampling = {"sampling.ode_solver": "dpmpp_2m", "sampling.N": 12, "sampling.rho": 3.0}
     for schedule in ("log", "rho"):
-        model = pfgm_jax.load(workdir, **sampling, **{"sampling.schedule": schedule})
+        model = load_with(workdir, {**sampling, "sampling.schedule": schedule})
         z_max, z_min, root = model.config.sampling.z_max, model.config.sampling.z_min, 1 / 3
         z = {
             "log": np.geomspace(z_max, z_min, 13),
             "rho": np.linspace(z_max**root, z_min**root, 13) ** 3,
         }[schedule]
-        given = pfgm_jax.load(workdir, **sampling, **{"sampling.levels": tuple(map(float, z[1:-1]))})
+        given = load_with(workdir, {**sampling, "sampling.levels": tuple(map(float, z[1:-1]))})
         ours, theirs = (next(m.draw(4, seed=0)) for m in (given, model))
         assert ours.evaluations.tolist() == [12] * 4
         # So little trained, it sends some samples far out.
         assert np.linalg.norm(ours.x - theirs.x) < 1e-3 * np.linalg.norm(theirs.x)
-    other = next(pfgm_jax.load(workdir, **sampling, **{"sampling.schedule": "log"}).draw(4, seed=0))
+    other = next(load_with(workdir, {**sampling, "sampling.schedule": "log"}).draw(4, seed=0))
     assert np.linalg.norm(other.x - theirs.x) > 1e-2 * np.linalg.norm(theirs.x)
 
 
 def test_temperature_one_and_the_ends_of_a_path_change_nothing(model):
-    images = run_lib.build.load_dataset(small_digits()).test[:4]
+    images = build.load_dataset(small_digits()).test[:4]
     z = model.encode(images)
     np.testing.assert_array_equal(model.decode(1.0 * z), model.decode(z))
     path = model.interpolate(images[:2], images[2:], steps=3)
@@ -68,9 +74,9 @@ def test_temperature_one_and_the_ends_of_a_path_change_nothing(model):
 
 
 def test_bits_of_an_image_depend_on_its_number_and_not_on_the_batch(model, workdir):
-    images = run_lib.build.load_dataset(small_digits()).test[:5]
+    images = build.load_dataset(small_digits()).test[:5]
     bits = model.bits_per_dim(images, draws=2)
-    small = pfgm_jax.load(workdir, **{"eval.batch_size": 2})
+    small = load_with(workdir, {"eval.batch_size": 2})
     np.testing.assert_allclose(small.bits_per_dim(images, draws=2), bits, rtol=1e-3)
     assert (np.abs(model.bits_per_dim(images, seed=1, draws=2) - bits) > 1e-4).all()
 
@@ -85,7 +91,7 @@ def test_bits_of_an_image_depend_on_its_number_and_not_on_the_batch(model, workd
     ],
 )
 def test_refuses_what_are_not_its_images(model, change, message):
-    images = run_lib.build.load_dataset(small_digits()).test[:2]
+    images = build.load_dataset(small_digits()).test[:2]
     for use in (model.encode, model.bits_per_dim):
         with pytest.raises(InputError, match=message):
             use(change(images))
@@ -97,9 +103,9 @@ def test_refuses_latents_and_overrides_that_do_not_fit(model, workdir, tmp_path)
     with pytest.raises(InputError, match="the latents have shape"):
         model.decode(np.full((1, 8, 8, 1), np.nan))
     with pytest.raises(InputError, match="an override does not fit"):
-        pfgm_jax.load(workdir, **{"sampling.solver": "euler"})
+        load_with(workdir, {"sampling.solver": "euler"})
     with pytest.raises(InputError, match="sampling.ode_solver is 'rk4'"):
-        pfgm_jax.load(workdir, **{"sampling.ode_solver": "rk4"})
+        load_with(workdir, {"sampling.ode_solver": "rk4"})
     with pytest.raises(InputError, match="holds no run"):
         pfgm_jax.load(tmp_path / "none")
     with pytest.raises(InputError, match="there is no checkpoint of step 7"):

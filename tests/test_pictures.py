@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from tensorboardX.event_file_writer import EventsWriter
 
-from pfgm_jax import writers
+from pfgm_jax import pictures
+from pfgm_jax.training import writers
 
 
 def test_grid_places_enlarged_images_row_by_row():
     images = np.arange(5 * 2 * 3 * 1, dtype=np.uint8).reshape(5, 2, 3, 1)
-    grid = writers.image_grid(images, shortest=4, gap=1)
+    grid = pictures.image_grid(images, shortest=4, gap=1)
     assert grid.shape == (2 * 5 + 1, 3 * 7 + 1, 1)
     for i in range(5):
         row, column = divmod(i, 3)
@@ -21,15 +22,15 @@ def test_grid_places_enlarged_images_row_by_row():
 
 def test_grey_levels_span_all_of_a_byte():
     levels = np.arange(17, dtype=np.uint8).reshape(1, 17, 1, 1)
-    np.testing.assert_array_equal(writers.to_pixels(levels, 17).ravel(), np.round(np.linspace(0, 255, 17)))
+    np.testing.assert_array_equal(pictures.to_pixels(levels, 17).ravel(), np.round(np.linspace(0, 255, 17)))
     every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
-    np.testing.assert_array_equal(writers.to_pixels(every, 256), every)
+    np.testing.assert_array_equal(pictures.to_pixels(every, 256), every)
 
 
 def test_pictures_have_the_mode_of_their_channels():
     for channels, mode in ((1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")):
         pixels = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
-        picture = writers.to_picture(pixels)
+        picture = pictures.to_picture(pixels)
         assert picture.mode == mode
         np.testing.assert_array_equal(np.asarray(picture).reshape(pixels.shape), pixels)
 

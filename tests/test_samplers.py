@@ -7,10 +7,26 @@ import numpy as np
 import pytest
 from scipy.integrate import quad, solve_ivp
 
-from pfgm_jax import ode
 from pfgm_jax.errors import SolveError
-from pfgm_jax.ode import FIXED, SOLVERS, Solver, solve, step_times, trajectory
+from pfgm_jax.registry import SAMPLERS
+from pfgm_jax.samplers import OdeSolver, create_sampler, trajectory
+from pfgm_jax.samplers.multistep import multistep_weights
+from pfgm_jax.samplers.steps import FixedSteps
 from tests.compiling import thorough_jit
+
+SOLVERS = [name for name in SAMPLERS if issubclass(SAMPLERS[name], OdeSolver)]
+FIXED = [name for name in SOLVERS if issubclass(SAMPLERS[name], FixedSteps)]
+
+
+def solve(velocity, x, t0, t1, solver):
+    """Solves an ODE whose velocity needs to know nothing of each sample."""
+    return solver.solve(lambda x, t, _: velocity(x, t), x, t0, t1)
+
+
+def solver_with(name, **options):
+    """The solver of a name, with those of the options that it has."""
+    return create_sampler(name, **{k: v for k, v in options.items() if k in SAMPLERS[name].__dataclass_fields__})
+
 
 # dx/dt = -x + sin 3t has the solution below; t runs backwards, as when sampling.
 T0, T1 = 2.0, -1.0
@@ -37,7 +53,7 @@ def _end(solver):
 @pytest.mark.parametrize(("name", "order"), [("euler", 1), ("improved_euler", 2)])
 def test_fixed_step_solvers_converge_in_their_order(name, order):
     steps = np.array([40, 80, 160, 320])
-    errors = [np.abs(np.asarray(_end(Solver(name, steps=int(n))).x) - _exact(X0, T1)).max() for n in steps]
+    errors = [np.abs(np.asarray(_end(create_sampler(name, steps=int(n))).x) - _exact(X0, T1)).max() for n in steps]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(slope + order) < 0.15
 
@@ -61,7 +77,7 @@ def test_denoising_is_solved_in_the_order_of_the_solver(name, order, schedule, t
     x = jnp.full((1, 1), 2 * math.exp(t0))
     exact = _gaussian_exact(x, t0, t1)
     steps = np.array([24, 48, 96])
-    solve_in = lambda n: _jitted(_gaussian_velocity, x, t0, t1, Solver(name, steps=n, schedule=schedule)).x
+    solve_in = lambda n: _jitted(_gaussian_velocity, x, t0, t1, create_sampler(name, steps=n, schedule=schedule)).x
     errors = [abs(float((solve_in(int(n)) / exact - 1)[0, 0])) for n in steps]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     # Steps even in log z see this problem alike from both ends, by which the leading errors of odd orders cancel.
@@ -111,7 +127,7 @@ def test_solvers_are_those_of_their_papers(name, published):
     x = np.array([[70.0, -30.0]])
     theirs = published(lambda x, z: x * 0.25 / (0.25 + z**2) + np.tanh(x), x, z)
     velocity = lambda x, t: _gaussian_velocity(x, t) - jnp.tanh(x)
-    ours = _jitted(velocity, jnp.asarray(x, jnp.float32), TOP, BOTTOM, Solver(name, steps=n, schedule="rho")).x
+    ours = _jitted(velocity, jnp.asarray(x, jnp.float32), TOP, BOTTOM, create_sampler(name, steps=n, schedule="rho")).x
     np.testing.assert_allclose(ours, theirs, rtol=2e-5)
 
 
@@ -119,7 +135,7 @@ def test_solvers_are_those_of_their_papers(name, published):
 def test_steps_of_the_third_order_integrate_parabolas_exactly(scale):
     times = scale * np.array([3.0, 2.1, 1.7, 0.6, 0.1, -0.6, -2.0])
     denoised = lambda t: 0.4 - 0.7 * t + 0.3 * t**2
-    weights = np.asarray(ode._multistep_weights(jnp.asarray(times, jnp.float32), 3))
+    weights = np.asarray(multistep_weights(jnp.asarray(times, jnp.float32), 3))
     for i in range(2, 4):
         t, h = times[i], times[i + 1] - times[i]
         # What the exact step takes away beyond that of a D that stays as it is.
@@ -136,7 +152,7 @@ def test_one_or_two_steps_are_eulers(name):
     x = jnp.array([[70.0, -30.0]])
     end = thorough_jit(lambda solver: solve(_gaussian_velocity, x, TOP, BOTTOM, solver).x, static_argnums=0)
     for steps in (1, 2):
-        ends = [end(Solver(n, steps=steps, rho=3.0, schedule="rho")) for n in (name, "euler")]
+        ends = [end(create_sampler(n, steps=steps, rho=3.0, schedule="rho")) for n in (name, "euler")]
         np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
@@ -161,7 +177,7 @@ def test_samples_of_a_mixture_agree_with_scipy(name, tolerance):
     )  # fmt: skip
     ours = _jitted(
         lambda x, t: _mixture_velocity(jnp, x, t), jnp.asarray(x0, jnp.float32), math.log(20), math.log(1e-3),
-        Solver(name, steps=400, schedule="rho"),
+        create_sampler(name, steps=400, schedule="rho"),
     ).check()  # fmt: skip
     np.testing.assert_allclose(ours.x, theirs.y[:, -1].reshape(-1, 2), atol=tolerance)
 
@@ -169,7 +185,9 @@ def test_samples_of_a_mixture_agree_with_scipy(name, tolerance):
 @pytest.mark.parametrize("name", FIXED)
 def test_the_velocity_is_compiled_once(name):
     velocity = lambda x, t: x - jnp.tanh(x)
-    text = str(jax.make_jaxpr(lambda x: solve(velocity, x, TOP, BOTTOM, Solver(name, steps=30)))(jnp.ones((2, 3))))
+    text = str(
+        jax.make_jaxpr(lambda x: solve(velocity, x, TOP, BOTTOM, create_sampler(name, steps=30)))(jnp.ones((2, 3)))
+    )
     assert text.count("tanh") == 1
     assert text.count("scan[") == 1
 
@@ -180,20 +198,20 @@ LEVELS = (20.0, 3.0, 0.5, 0.04)
 @pytest.mark.parametrize(
     ("solver", "is_even"),
     [
-        (Solver("euler", steps=12, schedule="log"), np.log),
-        (Solver("euler", steps=12, schedule="rho"), lambda z: z ** (1 / 7)),
-        (Solver("euler", steps=12, schedule="rho", rho=2.0), np.sqrt),
-        (Solver("euler", steps=12, schedule="rho", rho=0.1), lambda z: z**10),
+        (create_sampler("euler", steps=12, schedule="log"), np.log),
+        (create_sampler("euler", steps=12, schedule="rho"), lambda z: z ** (1 / 7)),
+        (create_sampler("euler", steps=12, schedule="rho", rho=2.0), np.sqrt),
+        (create_sampler("euler", steps=12, schedule="rho", rho=0.1), lambda z: z**10),
         # Of their own.
-        (Solver("euler", steps=12), np.log),
-        (Solver("improved_euler", steps=12), np.log),
-        (Solver("dpmpp_2m", steps=12), lambda z: z ** (1 / 7)),
-        (Solver("dpmpp_3m", steps=12), lambda z: z ** (1 / 7)),
-        (Solver("dpmpp_2m", levels=LEVELS), None),
+        (create_sampler("euler", steps=12), np.log),
+        (create_sampler("improved_euler", steps=12), np.log),
+        (create_sampler("dpmpp_2m", steps=12), lambda z: z ** (1 / 7)),
+        (create_sampler("dpmpp_3m", steps=12), lambda z: z ** (1 / 7)),
+        (create_sampler("dpmpp_2m", levels=LEVELS), None),
     ],
 )
 def test_step_times(solver, is_even):
-    times = np.asarray(step_times(TOP, BOTTOM, solver), np.float64)
+    times = np.asarray(solver.step_times(TOP, BOTTOM), np.float64)
     assert len(times) == (13 if is_even else 6)
     assert times[0] == np.float32(TOP)
     assert times[-1] == np.float32(BOTTOM)
@@ -203,12 +221,12 @@ def test_step_times(solver, is_even):
         np.testing.assert_allclose(np.diff(evenly), (evenly[-1] - evenly[0]) / 12, rtol=1e-4)
     else:
         np.testing.assert_allclose(np.exp(times[1:-1]), LEVELS, rtol=1e-6)
-    np.testing.assert_allclose(step_times(BOTTOM, TOP, solver), times[::-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(solver.step_times(BOTTOM, TOP), times[::-1], rtol=1e-5, atol=1e-6)
 
 
 def test_given_levels_are_stepped_through():
     x = jnp.array([[70.0, -30.0]])
-    given = _jitted(_gaussian_velocity, x, TOP, BOTTOM, Solver("dpmpp_2m", levels=LEVELS))
+    given = _jitted(_gaussian_velocity, x, TOP, BOTTOM, create_sampler("dpmpp_2m", levels=LEVELS))
     z = np.array([math.exp(TOP), *LEVELS, math.exp(BOTTOM)])
     by_hand = _dpmpp_2m(lambda x, z: x * 0.25 / (0.25 + z**2), np.asarray(x, np.float64), z)
     np.testing.assert_allclose(given.x, by_hand, rtol=1e-5)
@@ -217,24 +235,22 @@ def test_given_levels_are_stepped_through():
 
 def test_levels_must_lie_inside():
     x = jnp.ones((1, 1))
-    with pytest.raises(ValueError, match=r"levels is \(60.0, 1.0\); the ODE is solved between 50 and 0.01, and levels"):
-        solve(_gaussian_velocity, x, TOP, BOTTOM, Solver("euler", levels=(60.0, 1.0)))
-    with pytest.raises(ValueError, match=r"levels is \(1.0,\), but a trajectory .* give a schedule"):
-        trajectory(_gaussian_velocity, x, jnp.array([TOP, BOTTOM]), Solver("euler", levels=(1.0,)))
+    with pytest.raises(ValueError, match=r"levels is \(60.0, 1.0\); the ODE is solved between 50 and 0.01"):
+        solve(_gaussian_velocity, x, TOP, BOTTOM, create_sampler("euler", levels=(60.0, 1.0)))
 
 
 @pytest.mark.parametrize("name", ["rk45", "tsit5"])
 @pytest.mark.parametrize("shared_step", [False, True])
 def test_adaptive_solvers_keep_their_tolerance(name, shared_step):
     for tolerance in (1e-3, 1e-5):
-        solution = _end(Solver(name, rtol=tolerance, atol=tolerance, shared_step=shared_step)).check()
+        solution = _end(create_sampler(name, rtol=tolerance, atol=tolerance, shared_step=shared_step)).check()
         error = np.abs(np.asarray(solution.x) - _exact(X0, T1)) / (1 + np.abs(_exact(X0, T1)))
         assert error.max() < 30 * tolerance
 
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
 def test_rk45_agrees_with_scipy_in_result_and_cost(tolerance):
-    ours = _end(Solver("rk45", rtol=tolerance, atol=tolerance, shared_step=True)).check()
+    ours = _end(create_sampler("rk45", rtol=tolerance, atol=tolerance, shared_step=True)).check()
     theirs = solve_ivp(
         lambda t, x: -x + np.sin(3 * t), (T0, T1), X0[:, 0], method="RK45", rtol=tolerance, atol=tolerance
     )
@@ -250,15 +266,15 @@ def test_evaluations_are_counted(name):
         jax.debug.callback(lambda: calls.append(1))
         return _velocity(x, t)
 
-    solver = Solver(name, steps=7, shared_step=True)
+    solver = solver_with(name, steps=7, shared_step=True)
     solution = jax.jit(lambda x: solve(velocity, x, T0, T1, solver))(X0)
     jax.effects_barrier()
     assert int(solution.evaluations[0]) == len(calls)
 
 
 def test_improved_euler_takes_two_evaluations_a_step_and_one_at_the_end():
-    assert _end(Solver("improved_euler", steps=20)).evaluations.tolist() == [39, 39]
-    assert _end(Solver("improved_euler", steps=1)).evaluations.tolist() == [1, 1]
+    assert _end(create_sampler("improved_euler", steps=20)).evaluations.tolist() == [39, 39]
+    assert _end(create_sampler("improved_euler", steps=1)).evaluations.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -266,13 +282,13 @@ def test_improved_euler_takes_two_evaluations_a_step_and_one_at_the_end():
 def test_fixed_steps_are_exact_where_trajectories_are_straight_in_the_noise_level(name, steps):
     # One charge at y: dx/ds = x - y, of which x(z) = y + (x_max - y) z / z_max is the solution.
     y, x_max = 0.3, 50.0
-    solver = Solver(name, steps=steps)
+    solver = create_sampler(name, steps=steps)
     end = _jitted(lambda x, s: x - y, jnp.full((1, 1), x_max), math.log(40), math.log(1e-3), solver)
     np.testing.assert_allclose(end.x, y + (x_max - y) * 1e-3 / 40, atol=2e-7 * x_max)
 
 
 def test_a_sample_does_not_depend_on_those_beside_it():
-    solver = Solver("rk45", rtol=1e-3, atol=1e-3)
+    solver = create_sampler("rk45", rtol=1e-3, atol=1e-3)
     velocity = lambda x, t: jnp.sin(x * 3) - x
     x = jnp.linspace(-3, 3, 8)[:, None]
     solve_all = jax.jit(lambda x: solve(velocity, x, 0.0, 5.0, solver))
@@ -285,7 +301,7 @@ def test_a_sample_does_not_depend_on_those_beside_it():
 @pytest.mark.parametrize("name", SOLVERS)
 def test_failure_is_reported_for_the_sample_that_failed(name):
     velocity = lambda x, t: jnp.where(x < 0, jnp.nan, -x)
-    solution = solve(velocity, jnp.array([[1.0], [-1.0]]), 1.0, 0.0, Solver(name, max_steps=50))
+    solution = solve(velocity, jnp.array([[1.0], [-1.0]]), 1.0, 0.0, solver_with(name, max_steps=50))
     assert solution.ok.tolist() == [True, False]
     with pytest.raises(SolveError, match=r"failed for 1 of 2 samples \(the first is number 1, .*sampling\.rtol"):
         solution.check()
@@ -293,13 +309,14 @@ def test_failure_is_reported_for_the_sample_that_failed(name):
 
 def test_running_out_of_steps_is_a_failure():
     with pytest.raises(SolveError, match="failed for 2 of 2 samples"):
-        _end(Solver("rk45", max_steps=2)).check()
+        _end(create_sampler("rk45", max_steps=2)).check()
 
 
 @pytest.mark.parametrize("name", ["rk45", "euler"])
 def test_trajectory_passes_through_the_solution(name):
     times = jnp.linspace(T0, T1, 5)
-    states, end = trajectory(_velocity, jnp.asarray(X0), times, Solver(name, rtol=1e-5, atol=1e-5, steps=400))
+    solver = solver_with(name, rtol=1e-5, atol=1e-5, steps=400)
+    states, end = trajectory(lambda x, t, _: _velocity(x, t), jnp.asarray(X0), times, solver)
     for t, state in zip(times, states, strict=True):
         np.testing.assert_allclose(state, _exact(X0, float(t)), rtol=0.02, atol=1e-3)
     np.testing.assert_array_equal(states[-1], end.check().x)
@@ -308,16 +325,17 @@ def test_trajectory_passes_through_the_solution(name):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "rk4"}, "ode_solver is 'rk4'; choose one of"),
-        ({"rtol": -1.0}, "rtol is -1.0"),
-        ({"steps": 0}, "steps"),
+        ({"name": "rk4"}, "sampling.ode_solver is 'rk4'; choose one of"),
+        ({"name": "rk45", "rtol": -1.0}, "rtol is -1.0; give a number above 0"),
+        ({"name": "rk45", "steps": 3}, "steps is 3; rk45 has only rtol, atol, max_steps, shared_step"),
+        ({"steps": 0}, "steps is 0; give a number of at least 1"),
         ({"schedule": "linear"}, "schedule is 'linear'; choose one of log, rho, or '' for the solver's"),
-        ({"rho": 0.0}, "rho is 0.0; it must be a positive number"),
-        ({"rho": math.inf}, "rho is inf; it must be a positive number"),
-        ({"levels": (1.0, 2.0)}, r"levels is \(1.0, 2.0\); give positive noise levels, each below the one before"),
-        ({"levels": (1.0, 0.0)}, "give positive noise levels"),
+        ({"rho": 0.0}, "rho is 0.0; give a number above 0"),
+        ({"rho": math.inf}, "rho is inf; give a number above 0"),
+        ({"levels": (1.0, 2.0)}, r"levels is \(1.0, 2.0\); give positive numbers, each below the one before"),
+        ({"levels": (1.0, 0.0)}, "give positive numbers"),
     ],
 )
 def test_refuses(fields, message):
     with pytest.raises(ValueError, match=message):
-        Solver(**fields)
+        create_sampler(**{"name": "euler", **fields})

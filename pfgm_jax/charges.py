@@ -1,0 +1,127 @@
+"""Whose field is the target: of the own example, of the batch, or of the whole data set; over all devices."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from pfgm_jax import field as field_lib
+from pfgm_jax import sharding
+from pfgm_jax.datasets.pipeline import Batch
+from pfgm_jax.datasets.scaling import Scaling
+from pfgm_jax.field import PartialField
+from pfgm_jax.methods.base import Field, flatten
+from pfgm_jax.sharding import ROWS, WHOLE, Devices, SharedRows
+
+# The charges of `training.field_reference`.
+REFERENCES = ("example", "batch", "dataset")
+
+
+class Charges(NamedTuple):
+    """How the charges of a training step are found.
+
+    Attributes:
+      reference: one of `REFERENCES`. 'example' leaves the target to the method, which then needs no others; 'batch' is
+        all examples of the batch; 'dataset' is all examples of the data set.
+      small_batch_size: how many of a batch's examples, the first of them, are perturbed.
+      chunk_size: charges read at a time.
+      scaling: of the data.
+      devices: that share the work.
+    """
+
+    reference: str
+    small_batch_size: int
+    chunk_size: int
+    scaling: Scaling
+    devices: Devices
+
+    def rows_needed(self, batch_size: int) -> int:
+        """Returns how many examples of a batch a step needs: the rest of it need not be read."""
+        return batch_size if self.reference == "batch" else self.small_batch_size
+
+    def of_dataset(self, split) -> SharedRows | None:
+        """Shares out the examples of a data set if they are the charges."""
+        return self.devices.share_out(split) if self.reference == "dataset" else None
+
+    def examples_and_field(
+        self, key: jax.Array, batch: Batch, dataset: SharedRows | None
+    ) -> tuple[Float[Array, "b H W C"], Int[Array, " b"], Field | None]:
+        """Prepares the examples of a step that are to be perturbed, shared out by rows, and the field of its charges.
+
+        Args:
+          key: the step's, for augmentation.
+          batch: stored examples.
+          dataset: see `of_dataset`.
+
+        Returns:
+          The examples in network units; their labels; the field, None where the method needs none.
+        """
+        scaling, devices = self.scaling, self.devices
+        if self.reference == "batch":
+            # As charges, examples are needed by all; they are gathered as they are stored, in a quarter of the bytes.
+            data = devices.replicate(scaling.augment(key, devices.gather(batch.stored), batch.index))
+            field = batch_field(flatten(data), self.chunk_size, devices)
+            first = lambda rows: devices.split(devices.replicate(rows[: self.small_batch_size]))
+            return first(data), first(devices.gather(batch.label)), field
+        data = scaling.augment(key, batch.stored, devices.split(batch.index))
+        field = None if dataset is None else dataset_field(scaling, key, dataset, self.chunk_size, devices)
+        return data, jnp.asarray(batch.label), field
+
+
+def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices) -> Field:
+    """Returns the field of the points of a batch; each device computes it at its own points.
+
+    Memory of a device: 4·R·N bytes of charges, and for its b points 8·b·chunk_size of distances and weights.
+
+    Args:
+      charges: whole on each device.
+      chunk_size: how many are read at a time.
+      devices: that share the work.
+    """
+    at_own_points = functools.partial(field_lib.poisson_field, chunk_size=chunk_size)
+    shared = devices.on_each(at_own_points, (ROWS, ROWS, WHOLE), ROWS)
+    return lambda x, z: shared(x, z, charges)
+
+
+def dataset_field(scaling: Scaling, key: jax.Array, charges: SharedRows, chunk_size: int, devices: Devices) -> Field:
+    """Returns the exact field of a whole data set, augmented as the batches of a step are.
+
+    Each device computes, at all points, what its own share of the charges makes there; they then exchange these parts.
+    Memory of a device: R·N/D bytes of charges as they are stored, 4·chunk_size·N of those read, and for all b points
+    8·b·(chunk_size + N).
+
+    Args:
+      scaling: of the data.
+      key: the step's, from which the batch was augmented too, so that its points are among the charges.
+      charges: all stored examples.
+      chunk_size: how many are augmented and read at a time.
+      devices: that share the work.
+    """
+
+    def part(x, z, own_x, own_z, key, charges):
+        def decode(stored, row):
+            return flatten(scaling.augment(key, stored, charges.index[row]))
+
+        of_own_charges = field_lib.partial_field(
+            x, z, charges.rows, chunk_size=chunk_size, decode=decode, count=charges.count[0]
+        )
+        if devices.count == 1:
+            return field_lib.total_field(x, z, of_own_charges)
+        parts = [_unpack(p) for p in sharding.exchange(_pack(of_own_charges))]
+        return field_lib.total_field(own_x, own_z, functools.reduce(field_lib.merge_fields, parts))
+
+    shared: Callable = devices.on_each(part, (WHOLE, WHOLE, ROWS, ROWS, WHOLE, ROWS), ROWS)
+    return lambda x, z: shared(x, z, x, z, key, charges)
+
+
+def _pack(partial: PartialField) -> Float[Array, "b 2N+3"]:
+    scalars = jnp.stack([partial.order, partial.distance2, partial.weight], axis=1)
+    return jnp.concatenate([partial.nearest, partial.moment, scalars], axis=1)
+
+
+def _unpack(packed: Float[Array, "b 2N+3"]) -> PartialField:
+    nearest, moment = jnp.split(packed[:, :-3], 2, axis=1)
+    return PartialField(nearest, packed[:, -3], packed[:, -2], packed[:, -1], moment)

@@ -1,0 +1,1 @@
+"""The command line: the modes of main.py, and the commands datasets, convert and metrics."""

@@ -1,0 +1,72 @@
+"""Data sets from the command line.
+
+python -m pfgm_jax.datasets prepare cifar10|celeba|lsun_bedroom [--data_dir DIR]
+python -m pfgm_jax.datasets info --config configs/celeba.py [--picture data.png]
+"""
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from pfgm_jax import build, datasets, pictures
+from pfgm_jax import config as config_lib
+from pfgm_jax.commands import command_line
+from pfgm_jax.datasets.prepare import prepare
+from pfgm_jax.errors import InputError
+
+FLAGS = flags.FLAGS
+EXAMPLES = 64
+
+
+def info() -> None:
+    """Prints what the data of a config are, and what follows from them; draws some as the network sees them."""
+    config = FLAGS.config
+    config_lib.validate(config)
+    dataset = build.load_dataset(config)
+    config = config_lib.fill_in(config, dataset)
+    scaling = build.create_scaling(config)
+    shape = build.image_shape(config)
+    labels = set(np.unique(dataset.train.labels)) - {-1}
+    for name, value in {
+        "training examples": len(dataset.train),
+        "test examples": len(dataset.test),
+        "shape": " x ".join(map(str, shape)),
+        "grey levels": dataset.levels or "none",
+        "labels": len(labels) or "none",
+        "mean norm": f"{datasets.mean_norm(scaling, dataset.train):.6g}",
+        **{name: f"{value:.6g}" for name, value in build.create_method(config).summary().items()},
+    }.items():
+        print(f"{name}: {value}")
+    if dataset.levels:
+        numbers = np.linspace(0, len(dataset.train) - 1, min(EXAMPLES, len(dataset.train))).astype(np.int32)
+        seen = scaling.augment(jax.random.key(config.seed), dataset.train[numbers], numbers)
+        grid = pictures.image_grid(pictures.to_pixels(np.asarray(scaling.to_stored(seen)), dataset.levels))
+        pictures.to_picture(grid).save(FLAGS.picture)
+        print(f"picture: {FLAGS.picture}")
+
+
+def run(operands: list[str]) -> None:
+    """Runs a command."""
+    command, *names = operands
+    if command == "prepare" and len(names) == 1:
+        prepare(names[0], datasets.data_dir(FLAGS.data_dir))
+    elif command == "info" and not names:
+        if FLAGS.config is None:
+            raise InputError("--config is missing; give the path of a config, or the name of one in configs/")
+        info()
+    else:
+        raise InputError(f"{' '.join(operands)!r} is not a command; give 'prepare NAME' or 'info --config FILE'")
+
+
+def main(program: str) -> None:
+    """Parses the flags and runs a command.
+
+    Args:
+      program: how it is called, for messages.
+    """
+    flags.DEFINE_string("data_dir", "", "Folder of data sets; by default TFDS_DATA_DIR or ~/.cache/pfgm_jax.")
+    flags.DEFINE_string("picture", "data.png", "What `info` writes.")
+    help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
+    config_flags.DEFINE_config_file("config", None, help_text)
+    command_line.run(run, program, ("a command, prepare or info,",), more=1)

@@ -1,0 +1,140 @@
+"""The metrics of anybody's images.
+
+python -m pfgm_jax.metrics --samples FOLDER_OR_NPZ --reference FOLDER_OR_NPZ_OR_DATASET
+    [--features inception|pixels] [--front_end tensorflow|pytorch-fid] [--weights FILE.pth] [--levels N]
+    [--split train|test] [--data_dir DIR] [--batch_size N]
+
+Samples are a folder of pictures, or a .npz file with uint8 images [n, H, W, C] as `samples`, `images` or `arr_0`. The
+reference is one of these, a .npz file of statistics (`mu` and `sigma`, or `pool_3`), or the name of a data set as in
+`data.dataset`, which is brought to the samples' size and whose statistics are kept in DIR/statistics.
+
+Prints `name: value`, one a line.
+"""
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from pfgm_jax import datasets
+from pfgm_jax.commands import command_line
+from pfgm_jax.errors import InputError, PfgmError
+from pfgm_jax.metrics.evaluate import evaluate
+from pfgm_jax.metrics.features import Extractor, ExtractorOptions, create_extractor, extract, feature_chunks
+from pfgm_jax.metrics.front_ends import FRONT_ENDS
+from pfgm_jax.metrics.image_files import PictureFolder, array_names, read_array
+from pfgm_jax.metrics.reference import reference_statistics
+from pfgm_jax.metrics.statistics import Statistics, collect_statistics, load_statistics
+from pfgm_jax.registry import FEATURES
+
+ARRAY_FILES = (".npz", ".npy")
+STATISTICS = {"mu", "sigma", "pool_3"}
+# Of pictures, and of arrays unless --levels says otherwise.
+LEVELS = 256
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the flags in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _arguments(program: str) -> argparse.Namespace:
+    parser = _Parser(program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", required=True, help="folder of pictures, or .npz file of images")
+    parser.add_argument("--reference", required=True, help="idem, or .npz file of statistics, or a data set")
+    parser.add_argument("--features", choices=list(FEATURES), default="inception", help="pixels: for tiny images")
+    parser.add_argument("--front_end", choices=FRONT_ENDS, default=FRONT_ENDS[0], help="how images become 299 x 299")
+    parser.add_argument("--weights", type=Path, help="Inception's; by default the published ones, downloaded once")
+    parser.add_argument("--levels", type=int, help="grey levels of arrays; by default the data set's, else 256")
+    parser.add_argument("--split", choices=("train", "test"), default="train", help="of a reference data set")
+    parser.add_argument("--data_dir", default="", help="of data sets; by default TFDS_DATA_DIR or ~/.cache/pfgm_jax")
+    parser.add_argument("--batch_size", type=int, default=64, help="images that the network sees at a time")
+    return parser.parse_args()
+
+
+def _read(path: Path, flag: str) -> np.ndarray | PictureFolder:
+    if path.is_dir():
+        return PictureFolder(path)
+    if path.suffix in ARRAY_FILES and path.is_file():
+        return read_array(path)
+    raise InputError(f"{flag} is {str(path)!r}, which is neither a folder nor a .npz file; give one")
+
+
+def _load_dataset(name: str, shape: tuple[int, int, int], directory: Path) -> datasets.Dataset:
+    try:
+        return datasets.load_dataset(name, shape[:2], shape[2], directory)
+    except InputError as error:
+        raise InputError(f"--reference is {name!r}: it is no folder or .npz file, and as a data set {error}") from None
+
+
+def _check_shapes(samples: tuple[int, ...], reference: tuple[int, ...]) -> None:
+    if samples[1:] != reference[1:]:
+        shown = [" x ".join(map(str, shape[1:])) for shape in (samples, reference)]
+        raise InputError(f"--samples are {shown[0]} numbers each and --reference {shown[1]}; bring them to one size")
+
+
+def run(arguments: argparse.Namespace) -> dict[str, float]:
+    """Numbers of images and metrics, by name.
+
+    Raises:
+      InputError: the samples, the reference or a flag is not fit.
+    """
+    if arguments.levels is not None and not 2 <= arguments.levels <= LEVELS:
+        raise InputError(f"--levels is {arguments.levels}; give a number from 2 to {LEVELS}")
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch_size is {arguments.batch_size}; give a number of at least 1")
+    directory = datasets.data_dir(arguments.data_dir)
+    samples, path = _read(Path(arguments.samples), "--samples"), Path(arguments.reference)
+    there = path.is_dir() or (path.suffix in ARRAY_FILES and path.is_file())
+    dataset = None if there else _load_dataset(arguments.reference, samples.shape[1:], directory)
+    if dataset and not dataset.levels:
+        raise InputError(f"--reference is {arguments.reference!r}, which holds vectors; name a data set of images")
+    array_levels = arguments.levels or (dataset.levels if dataset else LEVELS)
+
+    @functools.cache
+    def extractor(levels: int) -> Extractor:
+        options = ExtractorOptions(directory, levels, arguments.front_end, arguments.weights, arguments.batch_size)
+        return create_extractor(arguments.features, options)
+
+    def extractor_of(images: np.ndarray | PictureFolder) -> Extractor:
+        return extractor(LEVELS if isinstance(images, PictureFolder) else array_levels)
+
+    def reference() -> Statistics:
+        if dataset:
+            split = dataset.train if arguments.split == "train" else dataset.test
+            _check_shapes(samples.shape, split.shape)
+            of_dataset = extractor(dataset.levels)
+            return reference_statistics(arguments.reference, split, of_dataset, directory, arguments.split)
+        if path.suffix == ".npz" and STATISTICS & set(array_names(path)):
+            made = extractor_of(samples).record
+            return load_statistics(path, {field: value for field, value in made.items() if field != "levels"})
+        images = _read(path, "--reference")
+        _check_shapes(samples.shape, images.shape)
+        chunks = feature_chunks(images, extractor_of(images), "--reference")
+        return collect_statistics(chunk.features for chunk in chunks)
+
+    compared = reference()
+    metrics = evaluate(extract(samples, extractor_of(samples), "--samples"), compared)
+    return {"samples": len(samples), "reference": compared.count, **metrics}
+
+
+def main(program: str) -> int:
+    """Prints the metrics; returns the exit status.
+
+    Args:
+      program: how it is called, for messages.
+    """
+    command_line.set_up_logging()
+    try:
+        metrics = run(_arguments(program))
+    except (PfgmError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    for name, value in metrics.items():
+        print(f"{name}: {value or 'unknown' if isinstance(value, int) else f'{value:.6g}'}")
+    return 0

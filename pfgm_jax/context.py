@@ -1,0 +1,21 @@
+"""What is given of each example besides its noisy self."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Num
+
+
+class Context(NamedTuple):
+    """What is given of each of b examples; None where nothing is.
+
+    A context is a pytree of rows. It travels beside the images, row by row, through samplers, methods and networks.
+    """
+
+    label: Num[Array | np.ndarray, "b ..."] | None = None  # class, or a vector
+    image: Num[Array | np.ndarray, "b ..."] | None = None  # a picture that conditions the answer
+    known: Num[Array | np.ndarray, "b ..."] | None = None  # what is known of an image to be restored
+    mask: Num[Array | np.ndarray, "b ..."] | None = None  # where it is known
+
+
+NO_CONTEXT = Context()

@@ -1,0 +1,105 @@
+"""Which tensors of the authors' release are the parameters of our networks."""
+
+import dataclasses
+
+import jax
+import ml_collections
+import numpy as np
+
+from pfgm_jax import build, models
+from pfgm_jax import config as config_lib
+from pfgm_jax.errors import InputError
+
+# Our layers inside a block and theirs, in the order in which theirs were made, which is that of their moving averages.
+# NIN is their name for a dense layer over channels, stored as the transpose of a Linear.
+_LAYERS = {
+    "norm": "GroupNorm_0",
+    "norm_0": "GroupNorm_0",
+    "conv_0": "Conv_0",
+    "embed": "Dense_0",
+    "norm_1": "GroupNorm_1",
+    "conv_1": "Conv_1",
+    "skip": "Conv_2",
+    "skip_dense": "NIN_0",
+    "query": "NIN_0",
+    "key": "NIN_1",
+    "value": "NIN_2",
+    "out": "NIN_3",
+    "conv": "Conv_0",
+    "fir_conv": "Conv2d_0",
+    "fir_bias": "Conv2d_0",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A leaf of our parameters and the tensor of theirs that it is.
+
+    Attributes:
+      path: of the leaf; () for a tensor that theirs has and does not use.
+      shape: of the leaf.
+      name: of the tensor.
+      axes: of the tensor, in the order of the leaf's.
+    """
+
+    path: tuple[str, ...]
+    shape: tuple[int, ...]
+    name: str
+    axes: tuple[int, ...]
+
+    @property
+    def trainable(self) -> bool:
+        return self.path[-1:] != ("frequencies",)
+
+    @property
+    def shape_of_theirs(self) -> tuple[int, ...]:
+        return tuple(self.shape[i] for i in np.argsort(self.axes))
+
+
+def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
+    """All parameters of a config's network, in the order of theirs.
+
+    They number their modules in the order in which they are called, which is the order of ours too.
+    """
+    if config.model.name != "ncsnpp":
+        raise InputError(f"model.name is {config.model.name!r}; the release has only checkpoints of 'ncsnpp'")
+    config_lib.validate_network(config)
+    model = models.create_model(config)
+    called: list[str] = []
+
+    def init(key):
+        # Where the size changes without a convolution, theirs number a module that has no parameters.
+        called.extend(build.init_params(model.clone(resamp_with_conv=True), config, key))
+        return build.init_params(model, config, key)
+
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    leaves = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    layers = list(_LAYERS)
+
+    def position(path: tuple[str, ...]) -> tuple[int, int, bool]:
+        return called.index(path[0]), layers.index(path[1]) if path[1] in layers else 0, path[-1].endswith("bias")
+
+    tensors = []
+    for path in sorted(leaves, key=position):
+        shape, prefix = leaves[path], f"module.all_modules.{called.index(path[0])}."
+        tensors.append(_tensor(path, shape, prefix))
+        if path[1:] == ("conv_0", "bias") and not config.model.conditional:
+            # Their blocks can take an embedding all the same.
+            sizes = (4 * config.model.nf, *shape)
+            tensors.append(Tensor((), sizes, f"{prefix}Dense_0.weight", (1, 0)))
+            tensors.append(Tensor((), shape, f"{prefix}Dense_0.bias", (0,)))
+    return tensors
+
+
+def _tensor(path: tuple[str, ...], shape: tuple[int, ...], prefix: str) -> Tensor:
+    leaf = path[-1]
+    theirs = f"{_LAYERS[path[1]]}." if path[1] in _LAYERS else ""
+    bias, in_nin = leaf in ("bias", "fir_bias"), theirs.startswith("NIN")
+    if in_nin or leaf == "frequencies":
+        theirs += "b" if bias else "W"
+    else:
+        theirs += "bias" if bias else "weight"
+    axes = tuple(range(len(shape)))
+    if leaf == "kernel" and not in_nin:
+        axes = (2, 3, 1, 0) if len(shape) == 4 else (1, 0)
+    return Tensor(path, shape, f"{prefix}{theirs}", axes)

@@ -1,0 +1,58 @@
+"""A user's own array as a data set."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from pfgm_jax.datasets.source import Request
+from pfgm_jax.datasets.split import Dataset, Split, hold_out
+from pfgm_jax.errors import InputError
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
+            if len(content.files) == 1 and isinstance(array := content[content.files[0]], np.ndarray):
+                return array
+    except FileNotFoundError:
+        raise InputError(f"data.dataset names {path}, and there is no such file; give the path of a .npy or .npz file")
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"data.dataset names {path}, which cannot be read as .npy or .npz ({error}); save it anew")
+    raise InputError(
+        f"data.dataset names {path}, which holds the arrays {', '.join(content.files) or 'none'}; "
+        "save a file with exactly one"
+    )
+
+
+def load(request: Request) -> Dataset:
+    """Loads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
+
+    Raises:
+      InputError: the file cannot be read, or does not hold one such array.
+    """
+    path = Path(request.argument).expanduser()
+    array = _read_array(path)
+    where = f"data.dataset names {path}, whose array has dtype {array.dtype} and shape {array.shape}"
+    if array.size == 0 or len(array) < 2:
+        raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
+    if array.dtype == np.uint8 and array.ndim in (3, 4):
+        array, levels = array.reshape(*array.shape[:3], -1), 256
+        if not 1 <= array.shape[-1] <= 4:
+            raise InputError(f"{where}; images have 1 to 4 channels, which come last")
+    elif np.issubdtype(array.dtype, np.floating) and array.ndim == 2:
+        with np.errstate(over="ignore"):
+            array, levels = array.astype(np.float32)[:, None, None], 0
+    else:
+        raise InputError(f"{where}; give uint8 images [n, H, W, C] or float vectors [n, N]")
+    if levels == 0 and not np.isfinite(array).all():
+        bad = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
+        raise InputError(
+            f"{where}; {len(bad)} of its rows hold NaN, infinity or overflow float32, the first is row {bad[0]}"
+        )
+    held_out = hold_out(len(array))
+    return Dataset(Split(array[~held_out]), Split(array[held_out]), levels)

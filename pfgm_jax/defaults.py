@@ -1,0 +1,188 @@
+"""Every field of a config, once, with its meaning, unit and range. The files of configs/ are differences from this one.
+
+Names and groups are those of the authors' release, so that overrides written for it work here. Lengths are in network
+units, in which images lie in [-1, 1]. A `0` where it says so stands for "from the data", and is filled in, printed, and
+saved with the run.
+"""
+
+import dataclasses
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from pfgm_jax.registry import METHODS, MODELS, SAMPLERS
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Creates the defaults: the paper's PFGM for CIFAR-10 (Xu et al. 2022, appendix B).
+
+    Fields that a registered method, sampler or network has of its own, such as a method's group, are added with the
+    defaults of its attributes, which its class explains.
+    """
+    config = ml_collections.ConfigDict()
+    config.seed = 49  # every random number of a run follows from it; integer >= 0
+    config.data, config.training, config.sampling = _data(), _training(), _sampling()
+    config.eval, config.model, config.optim = _evaluation(), _model(), _optim()
+    for registry in (METHODS, SAMPLERS):
+        for name in registry:
+            _add_own_fields(config, registry[name], registry[name].fields)
+    for name in MODELS:
+        network = MODELS[name]
+        _add_own_fields(config, network, {field: f"model.{field}" for field in network.attributes()})
+    return config
+
+
+def _add_own_fields(config: ml_collections.ConfigDict, kind: Any, fields: dict[str, str]) -> None:
+    given = {field.name: field.default for field in dataclasses.fields(kind)}
+    for attribute, path in fields.items():
+        group, _, name = path.partition(".")
+        if group not in config:
+            config[group] = ml_collections.ConfigDict()
+        if name not in config[group]:
+            config[group][name] = given[attribute]
+
+
+def _data() -> ml_collections.ConfigDict:
+    """What is learned."""
+    data = ml_collections.ConfigDict()
+    # digits, heart, two_moons, checkerboard, eight_gaussians, arrays:PATH (.npy or .npz), folder:PATH (of pictures),
+    # cifar10, celeba, lsun_bedroom (made by python -m pfgm_jax.datasets prepare NAME), or tfds:NAME.
+    data.dataset = "digits"
+    data.dir = ""  # folder of prepared data sets and of the cache; "": TFDS_DATA_DIR, or ~/.cache/pfgm_jax
+    # Pixels: the side of a square, or (height, width); 0: from the data.
+    data.image_size = config_dict.FieldReference(0, field_type=object)
+    data.num_channels = 0  # 1 to 4 for images, the number of components for vectors; 0: from the data
+    data.levels = 0  # grey levels of images: integers 0 .. levels - 1; 0: from the data; vectors have none
+    data.shift = ()  # what is subtracted from each component of a vector; (): from the data
+    data.scale = 0.0  # what vectors are then divided by; 0: from the data, to a standard deviation of 1/2
+    data.centered = True  # images in [-1, 1]; False: in [0, 1]
+    data.random_flip = True  # mirror training images left to right, at random
+    data.uniform_dequantization = False  # add noise of one grey level, as likelihoods ask for
+    return data
+
+
+def _training() -> ml_collections.ConfigDict:
+    """How it is learned."""
+    training = ml_collections.ConfigDict()
+    training.sde = "poisson"  # generative method; vesde, vpsde, subvpsde: for conversion of networks only
+    training.n_iters = 1_300_000  # optimiser steps; >= 1
+    training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
+    training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
+    # Charges: 'batch', 'dataset' for the exact field of the whole training set, or 'example'; "": the method's usual.
+    training.field_reference = ""
+    training.field_chunk = 4096  # charges read at a time; bounds the memory of the field; >= 1
+    # Microbatches that the perturbed points of each device are split into, to save memory; the gradient is the same.
+    training.accumulate = 1  # times the number of devices, it divides small_batch_size; >= 1
+    training.log_freq = 50  # steps between lines of metrics.jsonl; >= 1
+    training.eval_freq = 10_000  # steps between held-out losses; >= 1
+    training.snapshot_freq = 50_000  # steps between checkpoints that are kept for good, with a grid of samples; >= 1
+    training.snapshot_freq_for_preemption = 10_000  # steps between checkpoints to resume from; >= 1
+    training.snapshot_sampling = True  # draw the grid of samples at each snapshot
+    training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
+    training.M = 0.0  # largest exponent of the perturbation; 0: from the data
+    training.tau = 0.03  # growth of the perturbation from one exponent to the next; > 0
+    training.gamma = 5.0  # constant of the normalized field; > 0
+    training.restrict_M = True  # smaller exponents for points nearest to the data plane
+    return training
+
+
+def _sampling() -> ml_collections.ConfigDict:
+    """How samples are drawn."""
+    sampling = ml_collections.ConfigDict()
+    sampling.method = "ode"  # ode: the solver below; or a sampler that is not an ODE solver, by its name
+    # rk45, tsit5 (adaptive), euler, improved_euler (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
+    sampling.ode_solver = "rk45"
+    sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
+    sampling.atol = 1e-4  # absolute tolerance of the adaptive solvers, in network units; > 0
+    sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1
+    sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
+    sampling.N = 100  # steps of the other solvers; >= 1
+    # Of the other solvers: steps even in log z ("log"), in z^(1/rho) ("rho"); "": rho for the dpmpp, log for the rest.
+    sampling.schedule = ""
+    sampling.rho = 7.0  # of that schedule; > 0
+    sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps
+    sampling.z_max = 0.0  # where the backward ODE starts; > z_min; 0: from the data
+    sampling.z_min = 1e-3  # where it ends; > 0
+    sampling.upper_norm = 0.0  # norm at which draws from the prior are clipped; 0: from the data
+    sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
+    sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
+    sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
+    sampling.num_samples = 64  # images that --mode sample makes; >= 1
+    sampling.batch_size = 256  # images made at a time; >= 1
+    sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
+    return sampling
+
+
+def _evaluation() -> ml_collections.ConfigDict:
+    """What is measured."""
+    evaluation = ml_collections.ConfigDict()
+    evaluation.checkpoints = "newest"  # newest, all, or steps such as "50000,100000"
+    evaluation.batch_size = 256  # images at a time, of features and likelihoods; >= 1
+    evaluation.enable_sampling = True  # draw samples, and compare them with the training data
+    evaluation.num_samples = 50_000  # samples to be compared; >= 2
+    evaluation.features = "inception"  # what images are compared by: inception, or pixels (of tiny images)
+    evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
+    evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
+    evaluation.statistics = ""  # .npz file of published statistics; "": of the training data, made once
+    evaluation.enable_loss = True  # the loss on the test split
+    evaluation.enable_bpd = False  # bits per dimension of bpd_dataset
+    evaluation.bpd_dataset = "test"  # test or train (of data.dataset), folder:PATH or arrays:PATH
+    evaluation.num_images = 0  # of bpd_dataset, the first so many; 0: all
+    evaluation.divergence = (
+        "rademacher"  # Hutchinson's probes, rademacher or gaussian; exact, for data of few dimensions
+    )
+    evaluation.num_probes = 1  # times that probes and dequantization are drawn for each image; >= 1
+    evaluation.enable_nfe_curve = False  # quality against evaluations of the network, for each solver
+    evaluation.enable_norm_curve = False  # norms of samples on their way from the prior
+    evaluation.enable_interpolate = False  # images between pairs of random latents
+    evaluation.enable_rescale = False  # images of random latents of other norms
+    return evaluation
+
+
+def _model() -> ml_collections.ConfigDict:
+    """The network."""
+    model = ml_collections.ConfigDict()
+    model.name = "ncsnpp"  # ncsnpp or ncsnv2 (images), mlp (vectors)
+    model.sigma_end = 0.01  # standard deviation of the smallest perturbation; > 0
+    model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
+    model.nf = 128  # channels of the first level, or width of the mlp; >= 4
+    # Of images:
+    model.dtype = "float32"  # of the network's computation: float32 or bfloat16; parameters are float32
+    model.remat = False  # compute blocks again in the backward pass, which takes time and saves memory
+    model.nonlinearity = "swish"  # swish, elu, relu or lrelu
+    model.scale_by_sigma = False  # divide the output by the noise level, as networks of VE score models do
+    model.sigma_min = 0.01  # smallest noise level of score models; > 0
+    model.sigma_max = 50.0  # largest noise level of score models; > sigma_min
+    model.num_scales = 1000  # number of noise levels of discrete score models; >= 1
+    # Of ncsnpp:
+    model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides
+    model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1
+    model.attn_resolutions = (16,)  # levels whose shorter side is one of these have attention
+    model.dropout = 0.1  # in [0, 1)
+    model.resblock_type = "biggan"  # biggan or ddpm
+    model.resamp_with_conv = True  # with ddpm blocks: convolve where the size changes
+    model.fir = False  # filter where the size changes
+    model.fir_kernel = (1, 3, 3, 1)  # taps of that filter; 2 to 16 numbers with a positive sum
+    model.progressive_input = "none"  # how a pyramid of the input joins each level: none, input_skip or residual
+    model.progressive = "none"  # how a pyramid of outputs is built up: none, output_skip or residual
+    model.progressive_combine = "sum"  # how input_skip joins: sum or cat
+    model.embedding_type = "positional"  # of z: positional, or fourier (of log z)
+    model.fourier_scale = 16.0  # standard deviation of the Fourier frequencies; > 0
+    model.conditional = True  # show z to the network
+    model.skip_rescale = True  # divide sums of branches by the square root of 2
+    model.init_scale = 0.0  # scale of the last kernel of each block; 0 stands for 1e-10
+    return model
+
+
+def _optim() -> ml_collections.ConfigDict:
+    """The optimiser."""
+    optim = ml_collections.ConfigDict()
+    optim.optimizer = "Adam"  # Adam
+    optim.lr = 2e-4  # learning rate; > 0
+    optim.beta1 = 0.9  # decay of Adam's first moment; in [0, 1)
+    optim.eps = 1e-8  # Adam's epsilon; > 0
+    optim.weight_decay = 0.0  # L2 penalty, added to the gradient; >= 0
+    optim.warmup = 5000  # steps over which the learning rate rises from 0; >= 0
+    optim.grad_clip = 1.0  # largest global norm of the gradient; not 0; < 0: no limit
+    return optim

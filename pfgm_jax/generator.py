@@ -1,0 +1,202 @@
+"""What generates: the method, network and sampler of a config, compiled, for any parameters of the network."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Float, Int, Num, PyTree
+
+from pfgm_jax import build, latents, likelihood, models
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import InputError
+from pfgm_jax.keys import Keys, noise_keys, sample_keys
+from pfgm_jax.likelihood import BitsPerDim
+from pfgm_jax.methods.base import Network
+from pfgm_jax.samplers.base import Solution
+from pfgm_jax.sharding import Devices
+
+
+class Generator:
+    """Draws samples, encodes, decodes and measures likelihoods, in batches, on all devices.
+
+    Samples are drawn and latents solved `sampling.batch_size` rows at a time, likelihoods `eval.batch_size`.
+
+    Attributes:
+      config: whose fields are filled in.
+      method, scaling, sampler: what the config says.
+      solver: of latents; the sampler where it solves ODEs.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict):
+        self.config = config
+        self.method, self.scaling = build.create_method(config), build.create_scaling(config)
+        self.sampler, self.solver = build.create_sampler(config), build.create_ode_solver(config)
+        self._model, self._devices = models.create_model(config), Devices.all()
+        # Compiled functions, by the number of samples and of draws.
+        self._samplers: dict[int, Callable] = {}
+        self._likelihoods: dict[int, Callable] = {}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, C."""
+        return build.image_shape(self.config)
+
+    def network(self, params: PyTree) -> Network:
+        """Returns the network with parameters, as methods take it."""
+        return lambda x, level, context=NO_CONTEXT: jnp.asarray(
+            self._model.apply({"params": params}, x, level, context)
+        )
+
+    def batch_size(self, n: int) -> int:
+        """Returns how many of n rows are worked on at a time."""
+        return self._devices.round_up(min(self.config.sampling.batch_size, n))
+
+    def draw(
+        self, params: PyTree, n: int, seed: int, first: int = 0, context: Context = NO_CONTEXT
+    ) -> Iterator[Solution]:
+        """Draws samples number `first` to `first + n` in network units, in batches; not checked.
+
+        Args:
+          params: of the network.
+          n: how many.
+          seed: with the number of the sample, decides it.
+          first: number of the first.
+          context: of each of the n samples.
+
+        Raises:
+          InputError: the context is of another number of samples.
+        """
+        _check_context(context, n)
+        size = self.batch_size(n)
+        key = Keys.from_seed(seed, self._devices.whole).samples
+        for start in range(0, n, size):
+            rows = _batch(context, start, size)
+            yield _first_rows(self._sample(size)(params, key, np.int32(first + start), rows), min(size, n - start))
+
+    def encode(
+        self, params: PyTree, x: Float[np.ndarray, "n H W C"], context: Context = NO_CONTEXT
+    ) -> Float[np.ndarray, "n H W C"]:
+        """Follows the ODE from images in network units to latents.
+
+        Raises:
+          InputError: the context is of another number of images.
+          SolveError: the ODE could not be solved.
+        """
+        return self._solve(self._encode, params, x, context)
+
+    def decode(
+        self, params: PyTree, z: Float[np.ndarray, "n H W C"], context: Context = NO_CONTEXT
+    ) -> Float[np.ndarray, "n H W C"]:
+        """Follows the ODE from latents to images in network units.
+
+        Raises:
+          InputError: the context is of another number of latents.
+          SolveError: the ODE could not be solved.
+        """
+        return self._solve(self._decode, params, z, context)
+
+    def bits(
+        self,
+        params: PyTree,
+        stored: Num[np.ndarray, "n H W C"],
+        index: Int[np.ndarray, " n"],
+        seed: int,
+        draws: int,
+        context: Context = NO_CONTEXT,
+    ) -> Iterator[tuple[int, BitsPerDim]]:
+        """Computes bits per dimension in batches, each with the number of its first image; not checked.
+
+        Args:
+          params: of the network.
+          stored: grey levels or vectors.
+          index: with the seed, decides the noise of each.
+          seed: of noise and probes.
+          draws: of noise and probes, for each image.
+          context: of each image.
+
+        Raises:
+          InputError: the context is of another number of images.
+        """
+        _check_context(context, len(stored))
+        size = self._devices.round_up(min(self.config.eval.batch_size, len(stored)))
+        key = Keys.from_seed(seed, self._devices.whole).likelihood
+        for first in range(0, len(stored), size):
+            part, rows, of_rows = _batch((stored, index, context), first, size)
+            found = self._bits(draws)(params, key, part, rows, of_rows)
+            yield first, _first_rows(found, min(size, len(stored) - first))
+
+    def _solve(
+        self, solve: Callable, params: PyTree, x: Float[np.ndarray, "n H W C"], context: Context
+    ) -> Float[np.ndarray, "n H W C"]:
+        _check_context(context, len(x))
+        size = self.batch_size(len(x))
+        ends = []
+        for first in range(0, len(x), size):
+            found = solve(params, *_batch((x, context), first, size))
+            ends.append(_first_rows(found, min(size, len(x) - first)).check(first).x)
+        return np.concatenate(ends)
+
+    def _compiled(self, function: Callable) -> Callable:
+        return jax.jit(function, out_shardings=self._devices.whole)
+
+    def _sample(self, n: int) -> Callable:
+        def sample(params, key, first, context):
+            keys = sample_keys(key, n, first)
+            x = self._devices.split(self.method.prior_sample(keys))
+            context = self._devices.split(context)
+            return self.sampler(self.method, self.network(params), x, noise_keys(keys), context)
+
+        return self._samplers.setdefault(n, self._compiled(sample))
+
+    @functools.cached_property
+    def _encode(self) -> Callable:
+        def encode(params, x, context):
+            rows = self._devices.split((x, context))
+            return latents.encode(self.method, self.network(params), rows[0], self.solver, rows[1])
+
+        return self._compiled(encode)
+
+    @functools.cached_property
+    def _decode(self) -> Callable:
+        def decode(params, z, context):
+            rows = self._devices.split((z, context))
+            return latents.decode(self.method, self.network(params), rows[0], self.solver, rows[1])
+
+        return self._compiled(decode)
+
+    def _bits(self, draws: int) -> Callable:
+        method, solver = self.method.for_densities(), build.create_likelihood_solver(self.config)
+        divergence = build.create_divergence(self.config)
+
+        def bits(params, key, stored, index, context):
+            net = self.network(params)
+            stored, context = self._devices.split((stored, context))
+            options = {"draws": draws, "context": context}
+            return likelihood.bits_per_dim(method, net, key, stored, index, self.scaling, solver, divergence, **options)
+
+        return self._likelihoods.setdefault(draws, self._compiled(bits))
+
+
+def _check_context(context: Context, n: int) -> None:
+    for name, rows in context._asdict().items():
+        if rows is not None and len(rows) != n:
+            raise InputError(f"the context's {name} has {len(rows)} rows for {n} images; give one row for each image")
+
+
+def _batch(rows: PyTree, first: int, size: int) -> Any:
+    """Returns rows `first` to `first + size`; what is missing at the end repeats the last."""
+
+    def part(array):
+        some = array[first : first + size]
+        return np.pad(some, [(0, size - len(some)), *[(0, 0)] * (some.ndim - 1)], mode="edge")
+
+    return jax.tree.map(part, rows)
+
+
+def _first_rows(tree: Any, n: int) -> Any:
+    """Fetches the first n rows of every array."""
+    return jax.tree.map(lambda a: np.asarray(a)[:n], tree)

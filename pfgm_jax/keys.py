@@ -1,0 +1,35 @@
+"""The random keys of a run, and of each sample."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+# The prior splits a sample's key in a few; the noise of a stochastic sampler follows from another number.
+_NOISE = 0x6E6F6973
+
+
+class Keys(NamedTuple):
+    """The random keys of a run, one for each purpose."""
+
+    init: jax.Array
+    train: jax.Array
+    held_out: jax.Array
+    samples: jax.Array
+    likelihood: jax.Array
+
+    @classmethod
+    def from_seed(cls, seed: int, sharding: jax.sharding.Sharding | None = None) -> "Keys":
+        """Creates the keys of a seed and places them as a sharding says."""
+        return jax.jit(lambda: cls(*jax.random.split(jax.random.key(seed), 5)), out_shardings=sharding)()
+
+
+def sample_keys(key: Key[Array, ""], n: int, first: int | Int[Array, ""] = 0) -> Key[Array, " n"]:
+    """Creates the keys of samples number `first` to `first + n`; key k depends on `key` and on k alone."""
+    return jax.vmap(lambda k: jax.random.fold_in(key, k))(first + jnp.arange(n))
+
+
+def noise_keys(keys: Key[Array, " n"]) -> Key[Array, " n"]:
+    """Derives keys for the noise that samplers add from the keys that the samples' priors are drawn with."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, _NOISE))(keys)

@@ -1,0 +1,49 @@
+"""Images as pictures: pixels, PNG files, grids."""
+
+import math
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from pfgm_jax.folders import Folder
+
+
+def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
+    """Grey levels 0 .. levels - 1 as 0 .. 255."""
+    return np.round(images * (255.0 / (levels - 1))).astype(np.uint8)
+
+
+def to_picture(pixels: UInt8[np.ndarray, "H W C"]) -> Image.Image:
+    """A picture of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def save_picture(path: Folder, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+    """Writes a picture as a PNG file."""
+    with path.open("wb") as file:
+        to_picture(pixels).save(file, format="PNG")
+
+
+def image_grid(
+    images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4, columns: int = 0
+) -> UInt8[np.ndarray, "H2 W2 C"]:
+    """Images side by side in a grid on a grey ground.
+
+    Args:
+      images: 8-bit pixels.
+      shortest: each image is enlarged, pixel by pixel, until its shorter side has at least this length.
+      gap: pixels around each image.
+      columns: of the grid; 0 for one that is nearly square.
+    """
+    n, h, w, c = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    zoom = max(1, math.ceil(shortest / min(h, w)))
+    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    framed = np.pad(images, [(0, 0), (gap, 0), (gap, 0), (0, 0)], constant_values=128)
+    cells = np.full((rows * columns, *framed.shape[1:]), 128, np.uint8)
+    cells[:n] = framed
+    grid = cells.reshape(rows, columns, *framed.shape[1:]).transpose(0, 2, 1, 3, 4)
+    grid = grid.reshape(rows * framed.shape[1], columns * framed.shape[2], c)
+    return np.pad(grid, [(0, gap), (0, gap), (0, 0)], constant_values=128)

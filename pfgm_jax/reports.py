@@ -1,0 +1,82 @@
+"""What sampling, evaluation and likelihoods leave in a workdir: pictures, tables, JSON."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorboardX
+from jaxtyping import Int, Num
+
+from pfgm_jax import config_files, pictures
+from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.likelihood import BitsPerDim
+from pfgm_jax.trained_model import TrainedModel
+
+GRID_SAMPLES = 64
+
+
+def write_samples(
+    folder: Folder, stored: Num[np.ndarray, "n H W C"], evaluations: Int[np.ndarray, " n"], levels: int
+) -> None:
+    """Writes samples as samples.npz, and images as grid.png and one PNG file an image.
+
+    Args:
+      folder: receives the files; images of an earlier, larger number of samples are removed.
+      stored: grey levels or vectors.
+      evaluations: of the network, for each.
+      levels: of grey; 0 for vectors.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for image in folder.glob("[0-9]*.png"):
+        image.unlink()
+    with (folder / "samples.npz").open("wb") as file:
+        np.savez(file, samples=stored, evaluations=evaluations)
+    if levels:
+        pixels = pictures.to_pixels(stored, levels)
+        pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[:GRID_SAMPLES]))
+        digits = len(str(len(pixels) - 1))
+        for i, image in enumerate(pixels):
+            pictures.save_picture(folder / f"{i:0{digits}}.png", image)
+
+
+def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:
+    """Writes bits per dimension image by image, as `table.csv` and `table.json`.
+
+    Args:
+      folder: receives the files.
+      found: of every image in every draw.
+      summary: what else table.json holds.
+    """
+    columns = zip(found.mean, found.standard_error, found.evaluations.sum(axis=1), strict=True)
+    rows = [
+        {"image": i, "bits_per_dim": float(mean), "standard_error": float(error), "evaluations": int(count)}
+        for i, (mean, error, count) in enumerate(columns)
+    ]
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    write_whole(folder / "table.csv", ("\n".join(lines) + "\n").encode())
+    # JSON has no NaN.
+    plain = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
+    content = json.dumps({**summary, "rows": plain}, indent=1, allow_nan=False)
+    write_whole(folder / "table.json", f"{content}\n".encode())
+
+
+def write_report(workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:
+    """Writes the report of an evaluation as eval/<step>.json, and its numbers to TensorBoard."""
+    values = config_files.to_dict(model.config)
+    content = {**report, "config": {group: values[group] for group in ("data", "sampling", "eval")}}
+    write_whole(workdir / "eval" / f"{model.step}.json", (json.dumps(content, indent=1) + "\n").encode())
+    numbers = {f"eval/{name}": value for name, value in report.items() if isinstance(value, float)}
+    with tensorboardX.SummaryWriter(str(workdir / "tensorboard"), filename_suffix=".eval") as events:
+        for name, value in numbers.items():
+            events.add_scalar(name, value, model.step)
+
+
+def table(reports: list[dict[str, Any]]) -> str:
+    """Formats reports side by side, one line a number."""
+    names = list(dict.fromkeys(name for report in reports for name in report))
+    shown = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "\n".join(
+        name.ljust(30) + "".join(shown(report.get(name, "")).rjust(14) for report in reports) for name in names
+    )

@@ -1,0 +1,178 @@
+"""train(), sample(), evaluate() and likelihood(): how the parts of pfgm_jax are wired into runs."""
+
+import contextlib
+import functools
+import json
+import logging
+import math
+import zlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from pfgm_jax import build, curves, datasets, evaluation, interruption, reports, sharding
+from pfgm_jax import config as config_lib
+from pfgm_jax import workdir as workdirs
+from pfgm_jax.folders import Folder
+from pfgm_jax.sharding import Devices
+from pfgm_jax.trained_model import TrainedModel, load_params
+from pfgm_jax.training import loop
+from pfgm_jax.training.state import TrainState
+from pfgm_jax.training.step import create_held_out_loss
+
+log = logging.getLogger("pfgm_jax")
+
+
+def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
+    """Trains, resuming where a run in the workdir stopped.
+
+    Args:
+      config: see pfgm_jax/defaults.py.
+      workdir: receives config.json, checkpoints/, samples/, tensorboard/ and metrics.jsonl.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      InputError: the config, the data or the workdir is wrong.
+      TrainingError: the loss was not finite.
+      StorageError: a checkpoint could not be written.
+      SystemExit: the process was asked to stop, and has saved its last step.
+    """
+    config_lib.validate(config)
+    dataset = build.load_dataset(config)
+    config = config_lib.fill_in(config, dataset)
+    method = build.create_method(config)  # an error, if any, comes before anything is written
+    devices = Devices.all()
+    config_lib.validate_devices(config, dataset, devices.count)
+    with contextlib.ExitStack() as stack:
+        sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))
+        stop = stack.enter_context(interruption.stop_requests())
+        _log_data(config, dataset)
+        log.info("%s", ", ".join(f"{name} = {value:.4g}" for name, value in method.summary().items()))
+        return loop.train(config, dataset, workdir, devices, stop)
+
+
+def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
+    """Draws `sampling.num_samples` samples from a trained model.
+
+    Args:
+      config: of the run; sampling may differ.
+      workdir: of the run.
+
+    Returns:
+      The folder that received samples.npz, and for images grid.png and one PNG file an image.
+
+    Raises:
+      InputError: the config is wrong, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
+    """
+    model = workdirs.load_model(config, workdir)
+    x, evaluations = evaluation.draw(model, config.sampling.num_samples)
+    stored = np.asarray(model.scaling.to_stored(x))
+    folder = workdir / "samples" / f"{model.step}-{build.sampler_name(config)}"
+    sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, model.scaling.levels))
+    log.info(
+        "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
+        len(stored),
+        model.step,
+        evaluations.mean(),
+        evaluations.max(),
+        folder,
+    )
+    return folder
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[str, Any]]:
+    """Evaluates checkpoints; the fields of `eval` in pfgm_jax/defaults.py say what is measured.
+
+    Args:
+      config: of the run; sampling and eval may differ.
+      workdir: of the run; receives eval/<step>.json, and pictures and tables beside it.
+
+    Returns:
+      A report for each step of `eval.checkpoints`.
+
+    Raises:
+      InputError: the config is wrong, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
+    """
+    config = workdirs.config_of_run(config, workdir)
+    dataset = build.load_dataset(config)
+    options, devices = config.eval, Devices.all()
+    # What cannot be measured raises an error before anything is measured.
+    compare: Any = None
+    if options.enable_sampling or options.enable_nfe_curve:
+        compare = evaluation.create_comparison(config, dataset)
+    held_out_loss = images = record = None
+    if options.enable_loss:
+        config_lib.validate_devices(config, dataset, devices.count)
+        held_out_loss = create_held_out_loss(config, dataset, devices)
+    if options.enable_bpd:
+        images = evaluation.images_of(config)
+        record = evaluation.images_record(config, images)
+    found = []
+    for step in workdirs.evaluated_steps(options.checkpoints, workdir):
+        model = TrainedModel(config, *load_params(workdir, step))
+        folder = workdir / "eval" / str(model.step)
+        report: dict[str, Any] = {"step": model.step}
+        if options.enable_sampling:
+            report |= evaluation.quality_of_samples(model, compare, folder / "samples")
+        if held_out_loss is not None:
+            report["held_out_loss"] = held_out_loss(model.params)
+        if images is not None and record is not None:
+            bits = evaluation.likelihoods(model, images, folder / "bpd", record)
+            report |= evaluation.summary_of_bits(bits)
+        write = functools.partial(reports.write_report, workdir, model, report)
+        sharding.on_first_process(write)
+        report |= curves.make(model, compare, folder)
+        sharding.on_first_process(write)
+        found.append(report)
+    log.info("%s", reports.table(found))
+    return found
+
+
+def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
+    """Computes bits per dimension of every image of `eval.bpd_dataset`.
+
+    Args:
+      config: of the run; sampling and eval may differ.
+      workdir: of the run.
+
+    Returns:
+      The folder that received table.csv and table.json.
+
+    Raises:
+      InputError: the config or the images are wrong, or there is no such checkpoint.
+    """
+    model = workdirs.load_model(config, workdir)
+    config, images = model.config, evaluation.images_of(model.config)
+    record = evaluation.images_record(config, images)
+    made = json.dumps({**model.record, **record}, sort_keys=True)
+    folder = workdir / "likelihood" / f"{model.step}-{zlib.crc32(made.encode()):08x}"
+    found = evaluation.likelihoods(model, images, folder / "pieces", record)
+    summary = {"step": model.step, **record, **evaluation.summary_of_bits(found)}
+    sharding.on_first_process(lambda: reports.write_likelihoods(folder, found, summary))
+    log.info(
+        "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",
+        config.eval.bpd_dataset,
+        summary["bits_per_dim"],
+        summary["bits_per_dim_standard_error"] or math.nan,
+        summary["bits_per_dim_images"],
+        folder / "table.csv",
+    )
+    return folder
+
+
+def _log_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
+    height, width, channels = dataset.shape
+    log.info(
+        "%s: %d training and %d test examples of %d x %d x %d",
+        config.data.dataset,
+        len(dataset.train),
+        len(dataset.test),
+        height,
+        width,
+        channels,
+    )

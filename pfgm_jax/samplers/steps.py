@@ -1,0 +1,87 @@
+"""How the steps of solvers that do not choose them divide the way between two noise levels."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pfgm_jax import ranges
+from pfgm_jax.errors import FieldError
+from pfgm_jax.samplers.base import OdeSolver, Time
+
+SCHEDULES = ("log", "rho")
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedSteps(OdeSolver):
+    """An ODE solver with a number of steps.
+
+    Attributes:
+      steps: how many.
+      schedule: how they divide the interval: 'log' evenly in the logarithm of the noise level, 'rho' evenly in its
+        power 1/rho (Karras et al. 2022, equation 5); '' for the solver's own.
+      rho: of the schedule 'rho'; the larger, the shorter are the steps at small noise levels. 'log' is its limit.
+      levels: descending noise levels to step through between those of the two ends, in place of steps and schedule.
+    """
+
+    fields: ClassVar[Mapping[str, str]] = {
+        "steps": "sampling.N",
+        "schedule": "sampling.schedule",
+        "rho": "sampling.rho",
+        "levels": "sampling.levels",
+    }
+    own_schedule: ClassVar[str] = "log"
+
+    steps: int = 100
+    schedule: str = ""
+    rho: float = 7.0
+    levels: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        schedule = ranges.Range(
+            lambda v: v in ("", *SCHEDULES), f"choose one of {', '.join(SCHEDULES)}, or '' for the solver's"
+        )
+        ranges.check(self, steps=ranges.at_least(1), schedule=schedule, rho=ranges.above(0), levels=ranges.descending())
+
+    def single_solve(self) -> "FixedSteps":
+        """Returns the solver without `levels`, which are those of one interval."""
+        return dataclasses.replace(self, levels=())
+
+    def check_levels(self, t_prior: float, t_data: float) -> None:
+        """Checks that `levels` lie between the noise levels of the two ends.
+
+        Raises:
+          FieldError: they do not.
+        """
+        low, high = sorted(math.exp(t) for t in (t_prior, t_data))
+        if self.levels and not low < min(self.levels) <= max(self.levels) < high:
+            raise FieldError(
+                "levels", self.levels, f"the ODE is solved between {high:.6g} and {low:.6g}: give levels between these"
+            )
+
+    def step_times(self, t0: Time, t1: Time) -> Float[Array, " T"]:
+        """Computes where the steps begin and end: T - 1 steps from t0 to t1.
+
+        Args:
+          t0, t1: logarithms of noise levels; numbers, not traced, where `levels` are given.
+
+        Raises:
+          FieldError: `levels` do not lie between those of t0 and t1.
+        """
+        if self.levels:
+            self.check_levels(float(t0), float(t1))
+            inner = [math.log(level) for level in self.levels]
+            return jnp.array([t0, *(inner if t1 < t0 else reversed(inner)), t1], jnp.float32)
+        start, end = jnp.float32(t0), jnp.float32(t1)
+        share = jnp.linspace(0.0, 1.0, self.steps + 1, dtype=jnp.float32)
+        if (self.schedule or self.own_schedule) == "log":
+            times = start + share * (end - start)
+        else:
+            # Powers relative to that of the highest level, so that none is too large for float32.
+            top = jnp.maximum(start, end)
+            power = lambda t: jnp.expm1((t - top) / self.rho)
+            times = top + self.rho * jnp.log1p((1.0 - share) * power(start) + share * power(end))
+        return times.at[0].set(start).at[-1].set(end)

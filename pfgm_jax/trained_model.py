@@ -1,0 +1,245 @@
+"""A trained model as a library: samples, latents, likelihoods.
+
+    import pfgm_jax
+
+    model = pfgm_jax.load("runs/digits")
+    images = model.sample(64, seed=0)
+    latents = model.encode(images)
+    bits = model.bits_per_dim(images)
+
+The pure functions underneath, to be built on, are `sampling`, `latents`, `likelihood` and `methods`.
+"""
+
+import functools
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, PyTree
+
+from pfgm_jax import config as config_lib
+from pfgm_jax import config_files, folders, latents
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder
+from pfgm_jax.generator import Generator
+from pfgm_jax.likelihood import BitsPerDim
+from pfgm_jax.methods.base import Network
+from pfgm_jax.samplers.base import Solution
+
+
+class TrainedModel:
+    """A trained model.
+
+    Images are uint8 [n, H, W, C] with grey levels 0 .. levels - 1, vectors are float32 [n, 1, 1, N] in their own units,
+    both as `data.dataset` has them. Work is done `sampling.batch_size` rows at a time, on all devices.
+
+    Attributes:
+      config: of the run.
+      params: averaged parameters.
+      step: of the checkpoint.
+      generator: what the parameters are used by.
+      method, scaling, sampler, solver: the generator's.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, params: PyTree, step: int):
+        self.config, self.params, self.step = config, params, step
+        self.generator = Generator(config)
+        self.method, self.scaling = self.generator.method, self.generator.scaling
+        self.sampler, self.solver = self.generator.sampler, self.generator.solver
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any]:
+        """What decides the numbers that the model gives: its parameters, and what the config says of using them."""
+        weights = 0
+        for leaf in jax.tree.leaves(jax.device_get(self.params)):
+            weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
+        values = config_files.to_dict(self.config)
+        sampling = {k: v for k, v in values["sampling"].items() if k not in ("num_samples", "checkpoint")}
+        of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
+        return {"step": self.step, "weights": weights, "seed": self.config.seed, **of_config}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """H, W, C."""
+        return self.generator.shape
+
+    @property
+    def net(self) -> Network:
+        """The network with its parameters, as methods take it."""
+        return self.generator.network(self.params)
+
+    # What users call
+
+    def sample(self, n: int, seed: int = 0, context: Context = NO_CONTEXT) -> Num[np.ndarray, "n H W C"]:
+        """Draws n samples; sample k depends on the seed, on k and on its context alone, up to rounding.
+
+        Args:
+          n: how many.
+          seed: with the number of a sample, decides it.
+          context: what is given of each sample, in n rows.
+
+        Raises:
+          InputError: the context is of another number of samples.
+          SolveError: the ODE could not be solved.
+        """
+        size = self.generator.batch_size(n)
+        x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
+        return np.asarray(self.scaling.to_stored(np.concatenate(x)))
+
+    def encode(
+        self, images: Num[np.ndarray | Array, "n H W C"], context: Context = NO_CONTEXT
+    ) -> Float[np.ndarray, "n H W C"]:
+        """Encodes images: returns where the ODE carries them on the plane of the prior.
+
+        Raises:
+          InputError: they are not images of the model, or the context is of another number of them.
+          SolveError: the ODE could not be solved.
+        """
+        x = np.asarray(self.scaling.to_network(self.check(images)))
+        return self.generator.encode(self.params, x, context)
+
+    def decode(self, z: Num[np.ndarray | Array, "..."], context: Context = NO_CONTEXT) -> Num[np.ndarray, "n H W C"]:
+        """Decodes latents [n, H, W, C]: returns the images that the ODE leads them to.
+
+        Raises:
+          InputError: they are not latents of the model, or the context is of another number of them.
+          SolveError: the ODE could not be solved.
+        """
+        z = np.asarray(z, np.float32)
+        if z.shape[1:] != self.shape or not np.isfinite(z).all():
+            shown = ", ".join(map(str, self.shape))
+            raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {shown}]")
+        return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, context)))
+
+    def interpolate(
+        self, start: Num[np.ndarray | Array, "n H W C"], end: Num[np.ndarray | Array, "n H W C"], steps: int = 8
+    ) -> Num[np.ndarray, "steps n H W C"]:
+        """Draws images between images: their latents' directions along the great circle, norms geometrically.
+
+        Raises:
+          InputError: they are not images of the model, or not as many.
+          SolveError: the ODE could not be solved.
+        """
+        a, b = self.encode(start), self.encode(end)
+        if a.shape != b.shape or steps < 2:
+            raise InputError(
+                f"{len(a)} and {len(b)} images in {steps} steps; give as many of both, and at least 2 steps"
+            )
+        path = np.asarray(latents.interpolate(jnp.asarray(a), jnp.asarray(b), jnp.linspace(0.0, 1.0, steps)))
+        return self.decode(path.reshape(-1, *self.shape)).reshape(path.shape)
+
+    def bits_per_dim(
+        self,
+        images: Num[np.ndarray | Array, "n H W C"],
+        seed: int = 0,
+        draws: int = 1,
+        context: Context = NO_CONTEXT,
+    ) -> Float[np.ndarray, " n"]:
+        """Computes bits per dimension of images, uniformly dequantized; of vectors, of their density in own units.
+
+        By the model's solver if that chooses its steps, otherwise by RK45 with the config's tolerances.
+
+        Args:
+          images: image k has the draws of number k.
+          seed: of the noise within grey levels and of the probes of the divergence.
+          draws: averaged.
+          context: of each image.
+
+        Raises:
+          InputError: they are not images of the model, or the context is of another number of them.
+          SolveError: the ODE could not be solved.
+        """
+        images = self.check(images)
+        pieces = self.bits(images, np.arange(len(images), dtype=np.int32), seed, draws, context)
+        return np.concatenate([piece.check(first).mean for first, piece in pieces])
+
+    def log_prob(
+        self,
+        images: Num[np.ndarray | Array, "n H W C"],
+        seed: int = 0,
+        draws: int = 1,
+        context: Context = NO_CONTEXT,
+    ) -> Float[np.ndarray, " n"]:
+        """Computes log densities in nats, in units of grey levels or of the vectors themselves; see `bits_per_dim`."""
+        return -self.bits_per_dim(images, seed, draws, context) * (np.prod(self.shape) * np.log(2.0))
+
+    # What evaluation is built on
+
+    def draw(self, n: int, seed: int, first: int = 0, context: Context = NO_CONTEXT) -> Iterator[Solution]:
+        """Draws samples in network units, in batches; not checked; see `Generator.draw`."""
+        return self.generator.draw(self.params, n, seed, first, context)
+
+    def bits(
+        self,
+        stored: Num[np.ndarray, "n H W C"],
+        index: Int[np.ndarray, " n"],
+        seed: int,
+        draws: int,
+        context: Context = NO_CONTEXT,
+    ) -> Iterator[tuple[int, BitsPerDim]]:
+        """Computes bits per dimension in batches; not checked; see `Generator.bits`."""
+        return self.generator.bits(self.params, stored, index, seed, draws, context)
+
+    def check(self, images: Any) -> Num[np.ndarray, "n H W C"]:
+        """Returns the images as an array.
+
+        Raises:
+          InputError: they are not images of the model.
+        """
+        images, levels = np.asarray(images), self.scaling.levels
+        shown = ", ".join(map(str, self.shape))
+        if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
+            raise InputError(f"the images have shape {images.shape}; the model takes [n, {shown}]")
+        if levels and images.dtype != np.uint8:
+            raise InputError(f"the images are {images.dtype}; give uint8 with grey levels 0 to {levels - 1}")
+        if levels and images.max() >= levels:
+            raise InputError(f"an image has grey level {images.max()}; the model knows 0 to {levels - 1}")
+        if not levels and not np.isfinite(images).all():
+            raise InputError("some vectors are not finite; leave them out")
+        return images if levels else images.astype(np.float32)
+
+
+def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:
+    """Loads the model of a run, with averaged parameters.
+
+    Args:
+      workdir: of the run; gs:// works too.
+      step: of a checkpoint; None for the newest that is good.
+      **overrides: fields of the config, as `load("runs/digits", **{"sampling.ode_solver": "euler"})`.
+
+    Raises:
+      InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
+    """
+    folder = folders.to_folder(workdir) if isinstance(workdir, str) else workdir
+    config = config_files.read(folder).lock()  # fields cannot be added
+    saved = config.copy_and_resolve_references()
+    try:
+        config.update_from_flattened_dict(overrides)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"an override does not fit the config ({error}); configs/default.py lists all fields"
+        ) from None
+    config_lib.validate(config)
+    config_lib.check_same_model(config, saved)
+    return TrainedModel(config, *load_params(folder, step))
+
+
+def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
+    """Loads the averaged parameters of a checkpoint of a run, and its step.
+
+    Raises:
+      InputError: there is no such checkpoint.
+    """
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        raise InputError(
+            f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train"
+        )
+    with Checkpoints(directory, read_only=True) as checkpoints:
+        return checkpoints.restore_ema(step)

@@ -1,0 +1,175 @@
+"""What happens between training steps: logging, held-out loss, checkpoints, stopping, snapshots."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PyTree
+from tqdm import tqdm
+
+from pfgm_jax import pictures
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.errors import TrainingError
+from pfgm_jax.generator import Generator
+from pfgm_jax.interruption import StopRequest
+from pfgm_jax.training.state import TrainState
+from pfgm_jax.training.writers import MetricWriter
+
+log = logging.getLogger("pfgm_jax")
+
+GRID_SAMPLES = 64
+AFTER_A_BAD_STEP = (
+    "training stops, and the last good checkpoint is kept; lower optim.lr, lengthen optim.warmup, or look at the data"
+)
+
+
+class Moment(NamedTuple):
+    """The end of a step, and what is due there.
+
+    Attributes:
+      step: how many steps have been taken.
+      logs: a line of metrics.
+      evaluates: the held-out loss.
+      saves: a checkpoint.
+      draws: a grid of samples.
+      stops: the run is to stop here, and is not at its end.
+    """
+
+    step: int
+    logs: bool
+    evaluates: bool
+    saves: bool
+    draws: bool
+    stops: bool
+
+
+def moment(training: ml_collections.ConfigDict, step: int, asked_to_stop: bool) -> Moment:
+    """Says what is due after a step.
+
+    Args:
+      training: the cadences.
+      step: how many steps have been taken.
+      asked_to_stop: whether the run was asked to stop.
+    """
+    last = step == training.n_iters
+    stops = asked_to_stop and not last
+    evaluates, snapshot = (last or step % every == 0 for every in (training.eval_freq, training.snapshot_freq))
+    saves = snapshot or stops or step % training.snapshot_freq_for_preemption == 0
+    logs = evaluates or saves or step % training.log_freq == 0
+    return Moment(step, logs, evaluates, saves, snapshot and training.snapshot_sampling, stops)
+
+
+@runtime_checkable
+class Callback(Protocol):
+    """Is called after every step, in the order in which the loop has them."""
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        """Does what is due.
+
+        Args:
+          now: what is due.
+          state: after the step; its arrays are gone after the next.
+        """
+        ...
+
+
+class Logger:
+    """Writes the means of metrics since the last line, speeds and, where it is due, the held-out loss."""
+
+    def __init__(self, writer: MetricWriter, bar: tqdm, images_per_step: int, held_out_loss: Callable[[PyTree], float]):
+        self._writer, self._bar, self._images_per_step = writer, bar, images_per_step
+        self._held_out_loss = held_out_loss
+        self._pending: list[dict[str, Array]] = []  # metrics of the steps since the last line, still on the devices
+        self._since = time.perf_counter()
+
+    def add(self, metrics: dict[str, Float[Array, ""]], started: float) -> None:
+        """Takes the metrics of a step that began at a time of the clock."""
+        if not self._pending:
+            self._since = started
+        self._pending.append(metrics)
+        self._bar.update()
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        if not now.logs:
+            return
+        values = mean_of_finite(self._pending, now.step)
+        values["steps_per_second"] = len(self._pending) / (time.perf_counter() - self._since)
+        values["images_per_second"] = values["steps_per_second"] * self._images_per_step
+        if now.evaluates:
+            values["held_out_loss"] = self._held_out_loss(state.ema_params)
+            if not math.isfinite(values["held_out_loss"]):
+                raise TrainingError(f"the held-out loss of step {now.step} is not finite; {AFTER_A_BAD_STEP}")
+        self._writer.scalars(now.step, values)
+        self._bar.set_postfix({name: f"{values[name]:.3g}" for name in ("loss", "images_per_second")})
+        self._pending = []
+
+
+class Saver:
+    """Saves checkpoints of finite parameters."""
+
+    def __init__(self, checkpoints: Checkpoints, config: dict[str, Any]):
+        self._checkpoints, self._config = checkpoints, config
+        self._norm = jax.jit(optax.tree.norm)
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        if now.saves:
+            if not math.isfinite(self._norm(state.params)):
+                raise TrainingError(f"the parameters of step {now.step} are not finite; {AFTER_A_BAD_STEP}")
+            self._checkpoints.save(state, self._config)
+
+
+class Stopper:
+    """Ends the process once the step at which it is to stop is on disk."""
+
+    def __init__(self, checkpoints: Checkpoints, stop: StopRequest):
+        self._checkpoints, self._stop = checkpoints, stop
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        if now.stops:
+            self._checkpoints.wait()
+            log.info("Asked to stop; step %d is saved. To go on, run the same command again", now.step)
+            raise SystemExit(self._stop.exit_status)
+
+
+class Snapshots:
+    """Draws a grid of samples of the averaged parameters."""
+
+    def __init__(self, generator: Generator, writer: MetricWriter):
+        self._generator, self._writer = generator, writer
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        generator = self._generator
+        levels = generator.scaling.levels
+        if not (now.draws and levels):
+            return
+        drawn = list(generator.draw(state.ema_params, GRID_SAMPLES, generator.config.seed))
+        if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
+            log.warning("Of the samples of step %d, %d could not be solved", now.step, failed)
+        stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))
+        self._writer.picture(now.step, pictures.image_grid(pictures.to_pixels(stored, levels)))
+
+
+def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:
+    """Computes the means of the metrics of some steps.
+
+    Args:
+      pending: metrics of each step.
+      last_step: number of the last of them.
+
+    Raises:
+      TrainingError: one of them is not finite.
+    """
+    fetched = jax.device_get(pending)
+    for i, metrics in enumerate(fetched):
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the {name} of step {last_step - len(fetched) + 1 + i} is {value}; {AFTER_A_BAD_STEP}"
+                )
+    return {name: float(np.mean([m[name] for m in fetched])) for name in fetched[0]}

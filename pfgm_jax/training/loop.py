@@ -1,0 +1,93 @@
+"""The training loop."""
+
+import contextlib
+import logging
+import time
+
+import jax
+import ml_collections
+
+from pfgm_jax import build, config_files, datasets, models, sharding
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.folders import Folder
+from pfgm_jax.generator import Generator
+from pfgm_jax.interruption import StopRequest
+from pfgm_jax.keys import Keys
+from pfgm_jax.progress import progress_bar
+from pfgm_jax.sharding import Devices
+from pfgm_jax.training import callbacks, step, writers
+from pfgm_jax.training.state import TrainState, create_optimizer, create_state
+
+log = logging.getLogger("pfgm_jax")
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    dataset: datasets.Dataset,
+    workdir: Folder,
+    devices: Devices,
+    stop: StopRequest,
+) -> TrainState:
+    """Trains to the last step, from the first or from where a run in the workdir stopped.
+
+    Args:
+      config: whose fields are filled in.
+      dataset: of the config.
+      workdir: open for this run alone.
+      devices: that share the work.
+      stop: whether the process was asked to end.
+
+    Returns:
+      The state after the last step.
+
+    Raises:
+      TrainingError: a number was not finite.
+      StorageError: a checkpoint could not be written.
+      SystemExit: the process was asked to stop, and has saved its last step.
+    """
+    training, keys = config.training, Keys.from_seed(config.seed, devices.whole)
+    train_step, test_loss = step.create_step(config, devices)
+    held_out_loss = step.create_held_out_loss(config, dataset, devices, test_loss)
+    charges = build.create_charges(config, devices).of_dataset(dataset.train)
+    request = sharding.SharedRequest(devices)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
+    state = restore_or_init(config, checkpoints, devices)
+    start = int(state.step)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(checkpoints)
+        writer = stack.enter_context(writers.create_writer(workdir, start))
+        bar = stack.enter_context(progress_bar(training.n_iters, "step", start))
+        logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss)
+        after_each_step: list[callbacks.Callback] = [
+            logger,
+            callbacks.Saver(checkpoints, config_files.to_dict(config)),
+            callbacks.Stopper(checkpoints, stop),
+            callbacks.Snapshots(Generator(config), writer),
+        ]
+        began = time.perf_counter()
+        for taken, batch in enumerate(step.batches(config, dataset.train, devices, start, training.n_iters), start + 1):
+            asked = stop.signal is not None
+            state, metrics, flags = train_step(state, keys.train, batch, charges, request.flag(asked))
+            logger.add(metrics, began)
+            now = callbacks.moment(training, taken, request.answer(flags, stop.signal is not None))
+            for callback in after_each_step:
+                callback(now, state)
+            began = time.perf_counter()
+    return state
+
+
+def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints, devices: Devices) -> TrainState:
+    """Restores the state of the newest good checkpoint, or creates that before the first step."""
+    model, optimizer = models.create_model(config), create_optimizer(config.optim)
+    keys = Keys.from_seed(config.seed, devices.whole)
+    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
+    state = checkpoints.restore(jax.eval_shape(init, keys.init))
+    if state is None:
+        # Run once: on a CPU optimizing it takes longer than all else before the first step.
+        unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+        state = jax.jit(init, compiler_options=unoptimized, out_shardings=devices.whole)(keys.init)
+    else:
+        log.info("Resuming after step %d", int(state.step))
+    parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    log.info("%s parameters, %d devices (%s)", f"{parameters:,}", devices.count, jax.devices()[0].device_kind)
+    return state

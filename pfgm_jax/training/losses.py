@@ -1,0 +1,154 @@
+"""The loss and one training step, as pure functions."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from pfgm_jax import sharding
+from pfgm_jax.charges import Charges
+from pfgm_jax.context import Context
+from pfgm_jax.datasets.pipeline import Batch
+from pfgm_jax.methods.base import Method, TrainingPair
+from pfgm_jax.sharding import ROWS, WHOLE, SharedRows
+from pfgm_jax.training.state import TrainState, apply_gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What is minimized.
+
+    Attributes:
+      method: says what the network should answer.
+      model: the network.
+      charges: whose field that follows from; knows the devices.
+      accumulate: microbatches that each device's examples are split into, one after the other: less memory, the same
+        gradient. The memory of a device is that of the network for b/(D·accumulate) examples, and for each parameter 4
+        bytes, 4 for its gradient, and 12 for its average and moments.
+    """
+
+    method: Method
+    model: nn.Module
+    charges: Charges
+    accumulate: int = 1
+
+    def training_pair(self, key: jax.Array, batch: Batch, dataset: SharedRows | None) -> TrainingPair:
+        """Computes what the network is shown in a step and what it should answer, shared out by rows.
+
+        Args:
+          key: decides augmentation and perturbation.
+          batch: stored examples.
+          dataset: the stored examples whose field is the target; None for others.
+        """
+        key_augment, key_pair = jax.random.split(key)
+        data, label, field = self.charges.examples_and_field(key_augment, batch, dataset)
+        return self.method.training_pair(key_pair, data, Context(label=label), field)
+
+    def sum_of_losses(self, params: PyTree, pair: TrainingPair, keys: jax.Array | None) -> Float[Array, ""]:
+        """Sums the losses of some examples.
+
+        Args:
+          params: of the model.
+          pair: what it is shown and should answer.
+          keys: of each example, for dropout; None for none.
+        """
+        variables = {"params": params}
+        if keys is None or not getattr(self.model, "dropout", 0.0):
+            output = self.model.apply(variables, pair.x, pair.level, pair.context, train=keys is not None)
+        else:
+            # One by one, so that what is dropped of an example does not depend on the others beside it.
+            def apply(x, level, context, key):
+                one = jax.tree.map(lambda a: a[None], (x, level, context))
+                return self.model.apply(variables, *one, train=True, rngs={"dropout": key})[0]
+
+            output = jax.vmap(apply)(pair.x, pair.level, pair.context, keys)
+        return jnp.sum(self.method.loss(jnp.asarray(output), pair))
+
+
+def held_out_loss(
+    objective: Objective, params: PyTree, key: jax.Array, batch: Batch, dataset: SharedRows | None
+) -> Float[Array, ""]:
+    """Computes the mean loss of a batch, without dropout.
+
+    Args:
+      objective: what is minimized.
+      params: of the model.
+      key, batch, dataset: see `Objective.training_pair`.
+    """
+    pair = objective.training_pair(key, batch, dataset)
+
+    def local_loss(params, pair):
+        return sharding.sum_over_devices(objective.sum_of_losses(params, pair, None))
+
+    devices = objective.charges.devices
+    return devices.on_each(local_loss, (WHOLE, ROWS), WHOLE)(params, pair) / len(pair.x)
+
+
+def gradients(
+    objective: Objective,
+    params: PyTree,
+    key: jax.Array,
+    batch: Batch,
+    dataset: SharedRows | None,
+    flag: Float[Array, " D"],
+) -> tuple[Float[Array, ""], PyTree, Float[Array, ""]]:
+    """Computes the mean loss of a batch, its gradient, and the sum of the devices' flags, by one reduction.
+
+    Args:
+      objective: what is minimized.
+      params: of the model.
+      key: decides augmentation, perturbation and dropout.
+      batch, dataset: see `Objective.training_pair`.
+      flag: one number a device.
+    """
+    key_pair, key_dropout = jax.random.split(key)
+    pair = objective.training_pair(key_pair, batch, dataset)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key_dropout, jnp.arange(len(pair.x)))
+    share_of_mean = lambda *part: objective.sum_of_losses(*part) / len(pair.x)
+    loss_and_gradient = jax.value_and_grad(share_of_mean)
+    accumulate = objective.accumulate
+
+    def local_gradients(params, pair, keys, flag):
+        if accumulate == 1:
+            total = loss_and_gradient(params, pair, keys)
+        else:
+            parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), (pair, keys))
+            zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
+            add = lambda total, part: (jax.tree.map(jnp.add, total, loss_and_gradient(params, *part)), None)
+            # XLA computes gradients of convolutions very slowly in loops on CPU.
+            total, _ = jax.lax.scan(add, zero, parts, unroll=jax.default_backend() == "cpu")
+        return sharding.sum_over_devices((*total, jnp.sum(flag)))
+
+    devices = objective.charges.devices
+    return devices.on_each(local_gradients, (WHOLE, ROWS, ROWS, ROWS), WHOLE)(params, pair, keys, flag)
+
+
+def train_step(
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    ema_rate: float,
+    state: TrainState,
+    key: jax.Array,
+    batch: Batch,
+    dataset: SharedRows | None,
+    flag: Float[Array, " D"],
+) -> tuple[TrainState, dict[str, Float[Array, ""]], Float[Array, ""]]:
+    """Takes one training step.
+
+    Args:
+      objective: what is minimized.
+      optimizer, ema_rate: see `state.apply_gradients`.
+      state: before the step.
+      key: the run's; the step's own follows from it and from `state.step`.
+      batch, dataset, flag: see `gradients`.
+
+    Returns:
+      The state after the step; the loss and the gradient's global norm before it; the sum of the flags.
+    """
+    key = jax.random.fold_in(key, state.step)
+    loss, grads, flags = gradients(objective, state.params, key, batch, dataset, flag)
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
+    return apply_gradients(state, grads, optimizer, ema_rate), metrics, flags

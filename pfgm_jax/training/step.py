@@ -1,0 +1,87 @@
+"""The parts of a training run, created from its config: compiled steps, batches, held-out loss."""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import PyTree
+
+from pfgm_jax import build, datasets, models
+from pfgm_jax.keys import Keys
+from pfgm_jax.sharding import Devices
+from pfgm_jax.training import losses
+from pfgm_jax.training.losses import Objective
+from pfgm_jax.training.state import create_optimizer
+
+HELD_OUT_BATCHES = 8
+
+
+def create_objective(config: ml_collections.ConfigDict, devices: Devices) -> Objective:
+    """Creates what a config minimizes; its fields are filled in."""
+    method, model = build.create_method(config), models.create_model(config)
+    return Objective(method, model, build.create_charges(config, devices), config.training.accumulate)
+
+
+def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Callable, Callable]:
+    """Creates `losses.train_step` and `losses.held_out_loss` of a config, to be compiled when first called.
+
+    The former takes the buffers of the state that it is given.
+
+    Returns:
+      (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
+    """
+    objective = create_objective(config, devices)
+    step = functools.partial(losses.train_step, objective, create_optimizer(config.optim), config.model.ema_rate)
+    held_out = functools.partial(losses.held_out_loss, objective)
+    return (
+        jax.jit(step, donate_argnums=0, out_shardings=devices.whole),
+        jax.jit(held_out, out_shardings=devices.whole),
+    )
+
+
+def batches(
+    config: ml_collections.ConfigDict, split: datasets.Split, devices: Devices, start: int, stop: int
+) -> Iterator[datasets.Batch]:
+    """Yields the batches of steps `start` to `stop`, on the devices."""
+    training = config.training
+
+    def place(batch):
+        stored, label = devices.place((batch.stored, batch.label))
+        return datasets.Batch(stored, devices.place_whole(batch.index), label)
+
+    return datasets.step_batches(
+        split,
+        seed=config.seed,
+        batch_size=training.batch_size,
+        rows=build.create_charges(config, devices).rows_needed(training.batch_size),
+        start=start,
+        stop=stop,
+        process=(jax.process_index(), jax.process_count()),
+        place=place,
+    )
+
+
+def create_held_out_loss(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices, loss: Callable | None = None
+) -> Callable[[PyTree], float]:
+    """Creates params -> the mean loss of some batches of the test split.
+
+    Of a small split, some points are drawn more than once; perturbations are the same each time.
+
+    Args:
+      config: whose fields are filled in.
+      dataset: of it.
+      devices: that share the work.
+      loss: the second of `create_step`; created if None.
+    """
+    loss = loss or create_step(config, devices)[1]
+    charges = build.create_charges(config, devices).of_dataset(dataset.test)
+    keys = jax.random.split(Keys.from_seed(config.seed, devices.whole).held_out, HELD_OUT_BATCHES)
+
+    def mean(params):
+        drawn = batches(config, dataset.test, devices, 0, HELD_OUT_BATCHES)
+        return float(np.mean([loss(params, key, batch, charges) for key, batch in zip(keys, drawn, strict=True)]))
+
+    return mean

@@ -1,0 +1,99 @@
+"""What training leaves for people to look at: metrics.jsonl, TensorBoard, grids of samples."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorboardX
+from jaxtyping import UInt8
+
+from pfgm_jax import pictures, sharding
+from pfgm_jax.folders import Folder, is_local, write_whole
+
+
+class MetricWriter:
+    """Writes scalars and pictures to `metrics.jsonl`, `samples/` and `tensorboard/` of a workdir.
+
+    A run that resumes at `step` overwrites what an interrupted one had written beyond it.
+    """
+
+    def __init__(self, workdir: Folder, step: int):
+        self._path, self._pictures = workdir / "metrics.jsonl", workdir / "samples"
+        self._lines = _lines_until(self._path, step)
+        write_whole(self._path, "".join(self._lines).encode())
+        self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one line of JSON, and a point on each of TensorBoard's curves.
+
+        Raises:
+          OSError: they cannot be written.
+        """
+        self._check_events()
+        line = json.dumps({"step": step, **values}) + "\n"
+        if is_local(self._path):
+            with self._path.open("a") as file:
+                file.write(line)
+        else:
+            # Objects cannot be appended to.
+            self._lines.append(line)
+            write_whole(self._path, "".join(self._lines).encode())
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+        """Writes a picture of samples, as a file in `samples/` and in TensorBoard."""
+        self._check_events()
+        self._pictures.mkdir(exist_ok=True)
+        pictures.save_picture(self._pictures / f"{step}.png", pixels)
+        self._events.add_image("samples", pixels, step, dataformats="HWC")
+
+    def _check_events(self) -> None:
+        # A thread of tensorboardX's own writes them; what is queued for it after it has failed waits for ever.
+        writer: Any = self._events.file_writer
+        if not writer.event_writer._worker.is_alive():
+            raise OSError(f"TensorBoard's events cannot be written to {self._events.logdir}")
+
+    def close(self) -> None:
+        """Flushes everything."""
+        self._events.close()
+
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class NoWriter(MetricWriter):
+    """Writes nothing, in a process that leaves writing to another."""
+
+    def __init__(self, workdir: Folder, step: int):
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
+def create_writer(workdir: Folder, step: int) -> MetricWriter:
+    """Creates what process 0 writes metrics by; in other processes it writes nothing."""
+    return (MetricWriter if sharding.is_first() else NoWriter)(workdir, step)
+
+
+def _lines_until(path: Folder, step: int) -> list[str]:
+    """Returns the lines of a file but those of steps beyond `step`, and a last line that was cut off."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            continue
+    return kept

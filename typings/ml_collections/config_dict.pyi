@@ -1,0 +1,4 @@
+from typing import Any
+
+ConfigDict: Any
+FieldReference: Any
