@@ -80,7 +80,7 @@ def main() -> None:
     image = jnp.tanh(x / jnp.std(x, axis=(1, 2, 3), keepdims=True))
     of_images = jax.jit(
         lambda params: likelihood.log_prob(
-            measured, net(params), image, create_sampler("rk45", rtol=1e-3, atol=1e-3), probe[None]
+            method.for_densities(), net(params), image, create_sampler("rk45", rtol=1e-3, atol=1e-3), probe[None]
         )
     )
 
@@ -92,21 +92,30 @@ def main() -> None:
     for call in (forward, tangent):
         jax.block_until_ready(call(params))
 
+    measured = measure(calls, evaluations, (forward, tangent), params, arguments.rounds)
+    report(*measured, evaluations, arguments)
+
+
+def measure(calls, evaluations, singles, params, rounds: int) -> tuple[dict[str, list[np.ndarray]], list[float], float]:
+    """Times every solver beside single evaluations; ratios by round, tangents over forward passes, seconds of one."""
     ratios: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     tangents: list[float] = []
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name, (call, one) in calls.items():
             single = lambda one=one: [one(params) for _ in range(SINGLE)]
             before = seconds(single)
             took = seconds(lambda call=call: call(params))
             each = (before + seconds(single)) / (2 * SINGLE)
             ratios[name].append(took / (evaluations[name].max() * each))
-        of_forward, of_tangent = (
-            seconds(lambda c=c: [c(params) for _ in range(SINGLE)])[0] for c in (forward, tangent)
-        )
+        of_forward, of_tangent = (seconds(lambda c=c: [c(params) for _ in range(SINGLE)])[0] for c in singles)
         tangents.append(of_tangent / of_forward)
 
-    print(f"batch {arguments.batch}, one forward pass {1e3 * of_forward / SINGLE:.2f} ms in the last round; medians of")
+    return ratios, tangents, of_forward / SINGLE
+
+
+def report(ratios, tangents, forward_seconds: float, evaluations, arguments: argparse.Namespace) -> None:
+    """Prints the table."""
+    print(f"batch {arguments.batch}, one forward pass {1e3 * forward_seconds:.2f} ms in the last round; medians of")
     print(f"{arguments.rounds} rounds; a forward pass with a tangent takes {np.median(tangents):.2f} forward passes")
     print(f"{'':24} {'evaluations':^20}   {'time / (most x one evaluation)':^30}")
     print(f"{'solver':24} {'mean':>10} {'most':>9}   {'clock':>10} {'rounds':>18} {'CPU':>10}")

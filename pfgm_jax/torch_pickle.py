@@ -63,71 +63,84 @@ class Machine:
           RefusedError: it has instructions or names that no checkpoint needs.
           Exception: of any kind, it is damaged.
         """
-        stack, memo = self._stack, self._memo
-        argument: Any
         for instruction, argument, _ in pickletools.genops(program):
-            match instruction.name:
-                case "PROTO" | "FRAME":
-                    pass
-                case "STOP":
-                    return stack.pop()
-                case "MARK":
-                    stack.append(_MARK)
-                case "NONE":
-                    stack.append(None)
-                case "NEWTRUE" | "NEWFALSE":
-                    stack.append(instruction.name == "NEWTRUE")
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                    stack.append(argument)
-                case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
-                    stack.append(argument)
-                case "EMPTY_DICT":
-                    stack.append({})
-                case "EMPTY_LIST":
-                    stack.append([])
-                case "EMPTY_TUPLE":
-                    stack.append(())
-                case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                    count = int(instruction.name[-1])
-                    stack[-count:] = [tuple(stack[-count:])]
-                case "TUPLE":
-                    stack.append(tuple(self._pop_to_mark()))
-                case "APPEND":
-                    item = stack.pop()
-                    self._top(list).append(item)
-                case "APPENDS":
-                    items = self._pop_to_mark()
-                    self._top(list).extend(items)
-                case "SETITEM":
-                    value, key = stack.pop(), stack.pop()
-                    self._set_items([key, value])
-                case "SETITEMS":
-                    self._set_items(self._pop_to_mark())
-                case "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "MEMOIZE":
-                    memo[len(memo)] = stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL":
-                    stack.append(_look_up(*argument.split(" ", 1)))
-                case "STACK_GLOBAL":
-                    name, module = stack.pop(), stack.pop()
-                    stack.append(_look_up(module, name))
-                case "REDUCE":
-                    arguments, function = stack.pop(), stack.pop()
-                    if not isinstance(function, _Function) or not isinstance(arguments, tuple):
-                        raise RefusedError("it calls what is not a function of checkpoints")
-                    stack.append(function.call(*arguments))
-                case "BUILD":
-                    stack.pop()  # what torch hangs on dictionaries, and NumPy on types, is of no use here
-                    if not isinstance(stack[-1], dict | np.dtype):
-                        raise RefusedError("it changes what is no dictionary")
-                case "BINPERSID":
-                    stack.append(self._storage(stack.pop()))
-                case other:
-                    raise RefusedError(f"its instruction {other} is one that no checkpoint needs")
+            if instruction.name == "STOP":
+                return self._stack.pop()
+            if not (self._push(instruction.name, argument) or self._combine(instruction.name)):
+                raise RefusedError(f"its instruction {instruction.name} is one that no checkpoint needs")
         raise ValueError("its pickle does not end")
+
+    def _push(self, instruction: str, argument: Any) -> bool:
+        """Carries out an instruction that pushes a value or keeps one; returns whether it is such."""
+        stack, memo = self._stack, self._memo
+        match instruction:
+            case "PROTO" | "FRAME":
+                pass
+            case "MARK":
+                stack.append(_MARK)
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(instruction == "NEWTRUE")
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(argument)
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
+                stack.append(argument)
+            case "EMPTY_DICT":
+                stack.append({})
+            case "EMPTY_LIST":
+                stack.append([])
+            case "EMPTY_TUPLE":
+                stack.append(())
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "GLOBAL":
+                stack.append(_look_up(*argument.split(" ", 1)))
+            case _:
+                return False
+        return True
+
+    def _combine(self, instruction: str) -> bool:
+        """Carries out an instruction that takes values from the stack; returns whether it is such."""
+        stack = self._stack
+        match instruction:
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(instruction[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "TUPLE":
+                stack.append(tuple(self._pop_to_mark()))
+            case "APPEND":
+                item = stack.pop()
+                self._top(list).append(item)
+            case "APPENDS":
+                items = self._pop_to_mark()
+                self._top(list).extend(items)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self._set_items([key, value])
+            case "SETITEMS":
+                self._set_items(self._pop_to_mark())
+            case "STACK_GLOBAL":
+                name, module = stack.pop(), stack.pop()
+                stack.append(_look_up(module, name))
+            case "REDUCE":
+                arguments, function = stack.pop(), stack.pop()
+                if not isinstance(function, _Function) or not isinstance(arguments, tuple):
+                    raise RefusedError("it calls something that is not a function of checkpoints")
+                stack.append(function.call(*arguments))
+            case "BUILD":
+                stack.pop()  # what torch hangs on dictionaries, and NumPy on types, is of no use here
+                if not isinstance(stack[-1], dict | np.dtype):
+                    raise RefusedError("it changes something that is not a dictionary")
+            case "BINPERSID":
+                stack.append(self._storage(stack.pop()))
+            case _:
+                return False
+        return True
 
     def _pop_to_mark(self) -> list[Any]:
         at = next(i for i in range(len(self._stack) - 1, -1, -1) if self._stack[i] is _MARK)

@@ -9,7 +9,7 @@ from pfgm_jax.latents import decode, encode, interpolate, rescale
 from pfgm_jax.methods import Poisson
 from pfgm_jax.samplers import create_sampler
 from tests.compiling import thorough_jit
-from tests.test_likelihood import digits_network, exact_method, gaussian_network, recorded_images
+from tests.networks import digits_network, exact_method, gaussian_network, recorded_images
 from tests.test_samplers import SOLVERS, solver_with
 
 DIM, SCALE = 3, 0.5

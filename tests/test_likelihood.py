@@ -2,8 +2,6 @@
 
 import functools
 import math
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,12 +10,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from configs import digits
-from pfgm_jax import convert, models
-from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets import Scaling
 from pfgm_jax.errors import SolveError
-from pfgm_jax.field import normalize_field
 from pfgm_jax.likelihood import (
     BitsPerDim,
     Divergence,
@@ -28,66 +22,11 @@ from pfgm_jax.likelihood import (
     stored_unit,
     to_bits_per_dim,
 )
-from pfgm_jax.methods import Poisson
 from pfgm_jax.samplers import create_sampler
-from tests import torch_format
 from tests.compiling import thorough_jit
-from tests.oracles import row_errors
+from tests.networks import exact_method, gaussian_network
 
-RELEASE = Path("tests/fixtures/release")
-RECORD = np.load(RELEASE / "likelihood_digits3k.npz")
 TIGHT = create_sampler("rk45", rtol=3e-6, atol=3e-6)
-
-
-def gaussian_network(means, scale):
-    """The normalized field of data from equal parts of N(mean, scale² I), by quadrature over one number.
-
-    The kernel 1 / (d² + z²)^((N+1)/2) is a mixture over u of exp(-u (d² + z²)), with density u^((N+1)/2) in log u. For
-    each u the average over a Gaussian of exp(-u |x - y|²) is known: (1 + 2us²)^(-N/2) exp(-u |x - mean|² / (1 + 2us²));
-    the mean of y - x under those weights is (mean - x) / (1 + 2us²). The integrand decays at both ends, so that the
-    sum over equidistant log u converges exponentially, once they are closer than its peak is wide.
-
-    Args:
-      means: [k, N].
-      scale: s.
-    """
-    means = jnp.asarray(means, jnp.float32)
-    dim = means.shape[1]
-    log_u = jnp.arange(-35.0, 30.0, min(0.3, 0.75 * math.sqrt(2 / (dim + 1))))  # of u s²
-
-    def net(x, z, context=None):
-        towards = means - x.reshape(len(x), 1, -1)
-        u = jnp.exp(log_u) / scale**2
-        spread = 1 + 2 * u * scale**2
-        squared = jnp.sum(towards**2, axis=2)[:, :, None]
-        weight = (dim + 1) / 2 * log_u - dim / 2 * jnp.log(spread) - u * squared / spread - u * z[:, None, None] ** 2
-        weight = jax.nn.softmax(weight, axis=(1, 2))
-        E = jnp.einsum("bk,bkn->bn", jnp.sum(weight / spread, axis=2), towards, precision="highest")
-        return normalize_field(jnp.concatenate([E, -z[:, None]], axis=1), 5.0)[:, None, None]
-
-    return net
-
-
-def exact_method(dim, **numbers):
-    # Field lines of data of scale 0.1 to 2 lie between these heights all but whole. The network's z part is exact here.
-    return Poisson(**{"shape": (1, 1, dim), "z_min": 1e-6, "z_max": 2000.0, "z_exp": 0.0, **numbers})
-
-
-@functools.cache
-def digits_network():
-    """The release's digits model, as a function of images and z."""
-    tensors = dict(np.load(RELEASE / "digits3k_ema_weights.npz"))
-    config = digits.get_config()
-    config.data.image_size, config.data.num_channels = 8, 1
-    with tempfile.TemporaryDirectory() as folder:
-        path = torch_format.write(Path(folder) / "digits.pth", torch_format.checkpoint(tensors))
-        params, *_ = convert.convert_checkpoint(path, config)
-    model = models.create_model(config)
-    return lambda x, z, _=None: jnp.asarray(model.apply({"params": params}, x, z))
-
-
-def recorded_images(name):
-    return jnp.asarray(RECORD[name].transpose(0, 2, 3, 1), jnp.float32)
 
 
 @pytest.mark.parametrize(("x", "z"), [([0.4], 0.3), ([-1.5], 0.01), ([0.3, -0.8], 0.2), ([2.0, 1.0], 3.0)])
@@ -298,44 +237,3 @@ def test_mean_and_standard_error_over_draws():
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         Divergence(*arguments)
-
-
-class Release(Poisson):
-    """PFGM with the denominator that the release has in likelihoods: v_z + 1e-5 |v_x| for v_z."""
-
-    def velocity(self, net, x, t, context=NO_CONTEXT):
-        velocity = super().velocity(net, x, t, context)
-        slope = jnp.linalg.norm(velocity.reshape(len(x), -1), axis=1) / jnp.exp(t)  # |v_x / v_z|
-        return velocity / (1 - 1e-5 * slope)[:, None, None, None]
-
-
-DIGITS = Release(shape=(8, 8, 1), M=259, z_max=17.0, upper_norm=170.0)
-
-
-def test_velocity_and_divergence_of_the_digits_model_are_those_of_the_release():
-    net, probes = digits_network(), recorded_images("digits3k/epsilon")[None]
-    right_hand_side = jax.jit(lambda x, t: estimated_divergence(lambda x: DIGITS.velocity(net, x, t), x, probes))
-    names = sorted({name.rsplit("/", 1)[0] for name in RECORD.files if "rhs_z=" in name})
-    assert len(names) == 12
-    for name in names:
-        z = float(name.split("=")[1])
-        velocity, divergence = right_hand_side(recorded_images(f"{name}/x"), jnp.float32(math.log(z)))
-        recorded = recorded_images(f"{name}/dx_dz")
-        assert np.abs(velocity / z - recorded).max() < 1e-4 * np.abs(recorded).max(), name
-        np.testing.assert_allclose(divergence / z, RECORD[f"{name}/div_hutchinson"], rtol=1e-4)
-
-
-def test_bits_of_the_digits_model_are_those_of_the_release_with_the_right_constant():
-    net, probes = digits_network(), recorded_images("digits3k/epsilon")[None]
-    # The velocity jumps at z_exp, which loose steps straddle.
-    solver = create_sampler("rk45", rtol=1e-7, atol=1e-7, shared_step=True)
-    at = lambda name: RECORD[f"digits3k_tight/{name}"]
-    found = thorough_jit(lambda x: log_prob(DIGITS, net, x, solver, probes))(
-        recorded_images("digits3k_tight/data")
-    ).check()
-    np.testing.assert_allclose(found.volume, at("delta_logp"), rtol=1e-4)
-    np.testing.assert_allclose(found.prior, at("prior_logp") + at("correct_minus_log_SN"), rtol=1e-4)
-    latents = recorded_images("digits3k_tight/x_at_z_max").reshape(8, 64)
-    assert row_errors(found.latent.reshape(8, 64), latents).max() < 1e-4
-    bits = to_bits_per_dim(found.log_prob, 64, 2 / 256)
-    np.testing.assert_allclose(bits, at("bpd_with_correct_constant"), rtol=0, atol=1e-4)

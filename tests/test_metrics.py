@@ -1,18 +1,12 @@
 import dataclasses
 import logging
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
-from PIL import Image
 from scipy.spatial.distance import cdist
 
-from pfgm_jax import datasets
-from pfgm_jax.commands import command_line
-from pfgm_jax.commands import metrics as metrics_command
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics import (
     Features,
@@ -23,11 +17,7 @@ from pfgm_jax.metrics import (
     frechet_distance,
     inception_score,
     kernel_distance,
-    load_statistics,
     precision_recall,
-    reference,
-    reference_statistics,
-    save_statistics,
     statistics,
 )
 
@@ -188,130 +178,6 @@ def test_precision_and_recall_of_repeated_points():
     assert precision_recall(points, points[:20]) == (20 / 45, 1)
 
 
-def test_moments_do_not_depend_on_batches_or_on_the_origin():
-    x = np.random.default_rng(0).normal(size=(1000, 6)) * [1, 2, 3, 4, 5, 0] + 1e6
-    found = statistics.Moments()
-    for part in np.split(x, [1, 17, 500, 998]):
-        found.add(part)
-    mean, covariance = moments(x)
-    np.testing.assert_allclose(found.mean, mean, rtol=1e-14)
-    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-9, atol=1e-9)
-
-
-def test_kept_features_are_a_fair_sample():
-    rows = np.arange(1000.0)[:, None]
-    collected = statistics.collect_statistics(np.array_split(rows, 13), keep=200)
-    assert collected.count == 1000 and abs(collected.mean[0] - 499.5) < 1e-9
-    assert collected.features is not None
-    kept = collected.features[:, 0]
-    assert len(set(kept)) == 200
-    # Hypergeometric: each quarter has 50 of them, with a standard deviation of 5.5.
-    assert (np.abs(np.histogram(kept, bins=4, range=(0, 1000))[0] - 50) < 22).all()
-    np.testing.assert_array_equal(statistics.collect_statistics([rows], keep=5000).features, rows)
-    assert statistics.collect_statistics([rows], keep=0).features is None
-
-
-def test_statistics_come_back(tmp_path):
-    rng = np.random.default_rng(0)
-    made = statistics.collect_statistics([rng.normal(size=(20, 3)).astype(np.float32)], 10, {"split": "train"})
-    path = tmp_path / "new" / "some.npz"
-    save_statistics(path, made)
-    assert [p.name for p in path.parent.iterdir()] == ["some.npz"]
-    back = load_statistics(path, {"split": "train"})
-    for field in ("mean", "covariance", "features"):
-        np.testing.assert_array_equal(getattr(back, field), getattr(made, field), strict=True)
-    assert (back.count, back.record) == (20, {"split": "train"})
-    with np.load(path) as file:  # the names by which pytorch-fid reads them
-        np.testing.assert_array_equal(file["mu"], made.mean)
-        np.testing.assert_array_equal(file["sigma"], made.covariance)
-    message = "some.npz were made otherwise: split is 'train' and not 'test'; levels is None and not 17; delete the fi"
-    with pytest.raises(InputError, match=message):
-        load_statistics(path, {"split": "test", "levels": 17})
-
-
-def test_published_statistics_are_read(tmp_path):
-    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    mean, covariance = moments(x.astype(np.float64))
-    np.savez(tmp_path / "fid.npz", mu=mean, sigma=covariance)
-    published = load_statistics(tmp_path / "fid.npz", {"features": "inception"})
-    assert published.features is None and published.count == 0
-    np.testing.assert_array_equal(published.covariance, covariance)
-    np.savez(tmp_path / "pool.npz", pool_3=x)
-    published = load_statistics(tmp_path / "pool.npz")
-    np.testing.assert_array_equal(published.features, x)
-    np.testing.assert_allclose(published.covariance, covariance, rtol=1e-12)
-    assert published.count == 50
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"images": np.zeros(3)}, "holds the arrays images; statistics have mu and sigma, or pool_3"),
-        ({"mu": np.zeros(3), "sigma": np.zeros((3, 2))}, r"are damaged .mu has shape \(3,\) and sigma \(3, 2\)"),
-        ({"mu": np.full(2, np.nan), "sigma": np.eye(2)}, "are damaged .mu or sigma is not finite.; get or make them"),
-        ({"mu": np.zeros(2), "sigma": np.array([[1, 2], [0, 1]])}, "are damaged .sigma is not a covariance"),
-        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "are damaged .sigma is not a covariance"),
-        ({"mu": np.zeros(2), "sigma": np.array([["a", "b"]] * 2)}, "are damaged .could not convert string"),
-        ({"mu": np.zeros(2), "sigma": np.eye(2), "features": np.zeros((4, 3))}, "are damaged .features have shape"),
-        ({"mu": np.zeros(2), "sigma": np.eye(2), "record": np.array("{")}, "are damaged .Expecting property name"),
-        ({"pool_3": np.zeros(5)}, "are damaged .pool_3 is float64 of shape"),
-        ({"pool_3": np.full((4, 2), np.nan)}, "the features of 4 reference images are NaN or infinite, first of numb"),
-        ({"pool_3": np.zeros((1, 2))}, "statistics of 1 images cannot be taken; give at least 2"),
-    ],
-)
-def test_damaged_statistics_are_refused(tmp_path, arrays, message):
-    np.savez(tmp_path / "some.npz", **arrays)
-    with pytest.raises(InputError, match=message):
-        load_statistics(tmp_path / "some.npz")
-
-
-def test_unreadable_statistics_are_refused(tmp_path):
-    path = tmp_path / "some.npz"
-    with pytest.raises(InputError, match="the statistics .*some.npz do not exist; give the path of a .npz file"):
-        load_statistics(path)
-    np.savez(path, mu=np.zeros(100), sigma=np.eye(100))
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="the statistics .*some.npz cannot be read .*; get or make them anew"):
-        load_statistics(path)
-    np.save(tmp_path / "single.npy", np.zeros(3))
-    with pytest.raises(InputError, match="cannot be read .it is a single array and not a .npz file"):
-        load_statistics(tmp_path / "single.npy")
-
-
-def test_reference_statistics_are_made_once(tmp_path, monkeypatch):
-    dataset = datasets.load_dataset("digits")
-    pixels = PixelExtractor(levels=17)
-    made = reference_statistics("digits", dataset.train, pixels, tmp_path)
-    flat = dataset.train[:].reshape(-1, 64) / 16
-    np.testing.assert_allclose(made.mean, flat.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(made.covariance, np.cov(flat.T), rtol=1e-9, atol=1e-12)
-    test = reference_statistics("digits", dataset.test, pixels, tmp_path, "test")
-    expected = frechet_distance(flat, dataset.test[:].reshape(-1, 64) / 16)
-    result = evaluate(extract(dataset.test, pixels), made, kid_subsets=1)
-    assert abs(result["fid"] / expected - 1) < 1e-9 and "inception_score" not in result
-    assert test.features is not None and test.count == len(test.features) == 360
-
-    monkeypatch.setattr(reference, "collect_statistics", None)  # nothing is computed a second time
-    again = reference_statistics("digits", dataset.train, pixels, tmp_path)
-    np.testing.assert_array_equal(again.features, made.features)
-    shape = {"data_set": "digits", "split": "train", "crop": None, "size": [8, 8, 1], "count": 1437, "kept": 1437}
-    assert {**again.record, "hash": ""} == {**shape, "hash": "", "features": "pixels", "levels": 17}
-    other = datasets.Split(dataset.train[:] // 2)
-    message = "digits-train-8x8x1-pixels.npz were made otherwise: hash is '.*' and not '.*'; delete the file to have it"
-    with pytest.raises(InputError, match=message):
-        reference_statistics("digits", other, pixels, tmp_path)
-    with pytest.raises(
-        InputError, match="made otherwise: count is 1437 and not 360; hash is .*; kept is 1437 and not 36"
-    ):
-        reference_statistics("digits", dataset.test, pixels, tmp_path)
-
-
-def test_folders_of_one_name_have_files_of_their_own():
-    record = {"split": "train", "size": [8, 8, 3], "features": "inception", "front_end": "tensorflow"}
-    names = {reference.statistics_path({"data_set": f"folder:/{d}/x", **record}, Path()).name for d in "ab"}
-    assert len(names) == 2 and all(name.endswith("-train-8x8x3-inception-tensorflow.npz") for name in names)
-
-
 def gaussian_statistics(rng, count=300, dim=8):
     return statistics.collect_statistics([rng.normal(size=(count, dim))])
 
@@ -360,120 +226,3 @@ def test_few_samples_are_warned_of(caplog, monkeypatch):
     assert caplog.messages == ["8 samples are too few for the covariance of 8 features: FID is too high"]
     evaluate(Features(rng.normal(size=(9, 8)), None), gaussian_statistics(rng))
     assert len(caplog.messages) == 1
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch):
-    """Runs the command in this process, with pixels as features and data kept in `tmp_path`."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["", "--features=pixels", f"--data_dir={tmp_path}", *map(str, arguments)])
-        return metrics_command.run(metrics_command._arguments("metrics"))
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two sets of tiny colour images, as arrays and as folders of pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    drawn = {"a": rng.integers(0, 256, (30, 4, 5, 3)), "b": rng.integers(60, 256, (40, 4, 5, 3))}
-    sets = {name: images.astype(np.uint8) for name, images in drawn.items()}
-    for name in sets:
-        np.savez(folder / f"{name}.npz", images=sets[name])
-        (folder / name / "below").mkdir(parents=True)
-        for i, image in enumerate(sets[name]):
-            Image.fromarray(image).save(folder / name / ("below" if i % 2 else "") / f"{i}.png")
-    return folder, sets
-
-
-def test_command_takes_folders_and_arrays(command, pictures):
-    folder, sets = pictures
-    a, b = (sets[name].reshape(-1, 60) / 255 for name in "ab")
-    result = command("--samples", folder / "a.npz", "--reference", folder / "b")
-    assert (result["samples"], result["reference"]) == (30, 40)
-    assert abs(result["fid"] / frechet_distance(a, b) - 1) < 1e-9
-    assert (result["precision"], result["recall"]) == precision_recall(a, b)
-    of_folders = command("--samples", folder / "a", "--reference", folder / "b.npz")
-    assert of_folders["fid"] == pytest.approx(result["fid"], rel=1e-9)
-    np.savez(folder / "statistics.npz", mu=b.mean(axis=0), sigma=np.cov(b.T))
-    published = command("--samples", folder / "a", "--reference", folder / "statistics.npz")
-    assert published == pytest.approx({"samples": 30, "reference": 0, "fid": result["fid"]}, rel=1e-9)
-
-
-def test_command_takes_data_sets_in_their_grey_levels(command, tmp_path):
-    digits = datasets.load_dataset("digits")
-    samples = digits.train[:60]
-    np.save(tmp_path / "digits.npy", samples[..., 0])
-    result = command("--samples", tmp_path / "digits.npy", "--reference", "digits", "--split=test")
-    expected = frechet_distance(samples.reshape(-1, 64) / 16, digits.test[:].reshape(-1, 64) / 16)
-    assert result["reference"] == 360 and abs(result["fid"] / expected - 1) < 1e-9
-    assert (tmp_path / "statistics" / "digits-test-8x8x1-pixels.npz").exists()
-    (tmp_path / "png").mkdir()
-    for i, image in enumerate(samples[..., 0]):  # in 256 levels, as pictures have
-        Image.fromarray(np.round(image * (255 / 16)).astype(np.uint8)).save(tmp_path / "png" / f"{i:02}.png")
-    of_pictures = command("--samples", tmp_path / "png", "--reference", "digits", "--split=test")
-    assert of_pictures["fid"] == pytest.approx(expected, rel=1e-2)
-
-
-def test_command_refuses_what_is_unfit(command, pictures, tmp_path):
-    folder, _ = pictures
-    good = folder / "a.npz"
-    np.savez(tmp_path / "float.npz", images=np.zeros((3, 4, 5, 3)))
-    np.savez(tmp_path / "nan.npz", images=np.full((3, 4, 5, 3), np.nan))
-    np.savez(tmp_path / "channels.npz", images=np.zeros((3, 4, 5, 2), np.uint8))
-    np.savez(tmp_path / "names.npz", pictures=np.zeros((3, 4, 5, 3), np.uint8))
-    np.savez(tmp_path / "size.npz", images=np.zeros((3, 8, 8, 3), np.uint8))
-    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:300])
-    for name in ("empty", "broken", "mixed"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "broken" / "x.png").write_bytes(b"no image")
-    whole = next((folder / "a").glob("*.png")).read_bytes()
-    for size in ((4, 5), (6, 5)):
-        Image.new("RGB", size).save(tmp_path / "mixed" / f"{size[0]}.png")
-    for samples, compared, message in (
-        (good, "nothing", "--reference is 'nothing': it is no folder or .npz file, and as a data set data.dataset is"),
-        (good, "heart", "--reference is 'heart', which holds vectors; name a data set of images"),
-        (good, "digits", "--samples are 4 x 5 x 3 numbers each and --reference 8 x 8 x 1; bring them to one size"),
-        (tmp_path / "none", good, "--samples is '.*none', which is neither a folder nor a .npz file; give one"),
-        (tmp_path / "float.npz", good, r"float.npz holds float64 of shape \(3, 4, 5, 3\); give uint8 \[n, H, W, C\]"),
-        (tmp_path / "nan.npz", good, "nan.npz holds 3 images with NaN or infinity, first number 0; give uint8"),
-        (tmp_path / "channels.npz", good, "channels.npz holds uint8 of shape .*; give uint8 .* with 1 or 3 channels"),
-        (tmp_path / "names.npz", good, "names.npz holds the arrays pictures; name one samples or images or arr_0"),
-        (good, tmp_path / "size.npz", "--samples are 4 x 5 x 3 numbers each and --reference 8 x 8 x 3; bring them to"),
-        (tmp_path / "cut.npz", good, "cut.npz cannot be read as .npy or .npz .*; save it anew"),
-        (good, tmp_path / "cut.npz", "cut.npz cannot be read as .npz .*; save it anew"),
-        (tmp_path / "empty", good, "empty holds no images .files such as .png and .jpg.; name another folder"),
-        (tmp_path / "broken", good, "x.png cannot be read .it is not an image.; save it anew or take it away"),
-        (tmp_path / "mixed", good, "6.png has 5 x 6 pixels, and .*4.png 5 x 4; bring all images to one size"),
-    ):
-        with pytest.raises(InputError, match=message):
-            command("--samples", samples, "--reference", compared)
-    (tmp_path / "mixed" / "6.png").unlink()
-    (tmp_path / "mixed" / "4.png").write_bytes(whole[:60])
-    with pytest.raises(InputError, match="4.png cannot be read .*; save it anew or take it away"):
-        command("--samples", tmp_path / "mixed", "--reference", good)
-    with pytest.raises(InputError, match="--levels is 300; give a number from 2 to 256"):
-        command("--samples", good, "--reference", good, "--levels=300")
-    with pytest.raises(InputError, match="and 17 grey levels end at 16; set the number of levels"):
-        command("--samples", good, "--reference", good, "--levels=17")
-
-
-def test_command_prints_a_table(pictures, tmp_path):
-    folder, _ = pictures
-    command = [sys.executable, "-m", "pfgm_jax.metrics", "--features=pixels", f"--data_dir={tmp_path}"]
-    command += [f"--samples={folder / 'a.npz'}", f"--reference={folder / 'a'}"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    table = dict(line.split(": ") for line in result.stdout.splitlines())
-    assert [*table] == ["samples", "reference", "fid", "kid", "kid_std", "precision", "recall"]
-    assert (table["samples"], table["precision"], table["recall"]) == ("30", "1", "1") and float(table["fid"]) < 1e-9
-
-
-def test_command_fails_with_one_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(command_line, "set_up_logging", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["", "--samples=x"])
-    assert metrics_command.main("python -m pfgm_jax.metrics") == 1
-    sentence = "error: the following arguments are required: --reference; see python -m pfgm_jax.metrics --help\n"
-    assert capsys.readouterr() == ("", sentence)

@@ -43,7 +43,7 @@ def _exact(x0, t):
 
 X0 = np.array([[0.5], [-2.0]], np.float32)
 
-_jitted = jax.jit(solve, static_argnums=(0, 2, 3, 4))
+jitted = jax.jit(solve, static_argnums=(0, 2, 3, 4))
 
 
 def _end(solver):
@@ -62,7 +62,7 @@ def test_fixed_step_solvers_converge_in_their_order(name, order):
 TOP, BOTTOM = math.log(50.0), math.log(0.01)
 
 
-def _gaussian_velocity(x, t):
+def gaussian_velocity(x, t):
     return x - x * 0.25 / (0.25 + jnp.exp(2 * t))
 
 
@@ -77,14 +77,14 @@ def test_denoising_is_solved_in_the_order_of_the_solver(name, order, schedule, t
     x = jnp.full((1, 1), 2 * math.exp(t0))
     exact = _gaussian_exact(x, t0, t1)
     steps = np.array([24, 48, 96])
-    solve_in = lambda n: _jitted(_gaussian_velocity, x, t0, t1, create_sampler(name, steps=n, schedule=schedule)).x
+    solve_in = lambda n: jitted(gaussian_velocity, x, t0, t1, create_sampler(name, steps=n, schedule=schedule)).x
     errors = [abs(float((solve_in(int(n)) / exact - 1)[0, 0])) for n in steps]
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     # Steps even in log z see this problem alike from both ends, by which the leading errors of odd orders cancel.
     assert slope < -order + 0.25, errors
 
 
-def _dpmpp_2m(denoise, x, z):
+def dpmpp_2m(denoise, x, z):
     """Algorithm 2 of Lu et al. 2022 in their variables, with alpha = 1, sigma = z; first order in the last step."""
     lam = -np.log(z)
     past = None
@@ -117,7 +117,7 @@ def _edm_heun(denoise, x, z):
 
 
 @pytest.mark.parametrize(
-    ("name", "published"), [("euler", _ddim), ("dpmpp_2m", _dpmpp_2m), ("improved_euler", _edm_heun)]
+    ("name", "published"), [("euler", _ddim), ("dpmpp_2m", dpmpp_2m), ("improved_euler", _edm_heun)]
 )
 def test_solvers_are_those_of_their_papers(name, published):
     n = 9
@@ -126,8 +126,8 @@ def test_solvers_are_those_of_their_papers(name, published):
     z = (high + np.arange(n + 1) / n * (low - high)) ** 7
     x = np.array([[70.0, -30.0]])
     theirs = published(lambda x, z: x * 0.25 / (0.25 + z**2) + np.tanh(x), x, z)
-    velocity = lambda x, t: _gaussian_velocity(x, t) - jnp.tanh(x)
-    ours = _jitted(velocity, jnp.asarray(x, jnp.float32), TOP, BOTTOM, create_sampler(name, steps=n, schedule="rho")).x
+    velocity = lambda x, t: gaussian_velocity(x, t) - jnp.tanh(x)
+    ours = jitted(velocity, jnp.asarray(x, jnp.float32), TOP, BOTTOM, create_sampler(name, steps=n, schedule="rho")).x
     np.testing.assert_allclose(ours, theirs, rtol=2e-5)
 
 
@@ -150,7 +150,7 @@ def test_steps_of_the_third_order_integrate_parabolas_exactly(scale):
 @pytest.mark.parametrize("name", ["dpmpp_2m", "dpmpp_3m"])
 def test_one_or_two_steps_are_eulers(name):
     x = jnp.array([[70.0, -30.0]])
-    end = thorough_jit(lambda solver: solve(_gaussian_velocity, x, TOP, BOTTOM, solver).x, static_argnums=0)
+    end = thorough_jit(lambda solver: solve(gaussian_velocity, x, TOP, BOTTOM, solver).x, static_argnums=0)
     for steps in (1, 2):
         ends = [end(create_sampler(n, steps=steps, rho=3.0, schedule="rho")) for n in (name, "euler")]
         np.testing.assert_allclose(*ends, rtol=1e-6)
@@ -175,7 +175,7 @@ def test_samples_of_a_mixture_agree_with_scipy(name, tolerance):
         lambda t, x: _mixture_velocity(np, x.reshape(-1, 2), t).ravel(), (math.log(20), math.log(1e-3)), x0.ravel(),
         method="DOP853", rtol=1e-10, atol=1e-12,
     )  # fmt: skip
-    ours = _jitted(
+    ours = jitted(
         lambda x, t: _mixture_velocity(jnp, x, t), jnp.asarray(x0, jnp.float32), math.log(20), math.log(1e-3),
         create_sampler(name, steps=400, schedule="rho"),
     ).check()  # fmt: skip
@@ -190,53 +190,6 @@ def test_the_velocity_is_compiled_once(name):
     )
     assert text.count("tanh") == 1
     assert text.count("scan[") == 1
-
-
-LEVELS = (20.0, 3.0, 0.5, 0.04)
-
-
-@pytest.mark.parametrize(
-    ("solver", "is_even"),
-    [
-        (create_sampler("euler", steps=12, schedule="log"), np.log),
-        (create_sampler("euler", steps=12, schedule="rho"), lambda z: z ** (1 / 7)),
-        (create_sampler("euler", steps=12, schedule="rho", rho=2.0), np.sqrt),
-        (create_sampler("euler", steps=12, schedule="rho", rho=0.1), lambda z: z**10),
-        # Of their own.
-        (create_sampler("euler", steps=12), np.log),
-        (create_sampler("improved_euler", steps=12), np.log),
-        (create_sampler("dpmpp_2m", steps=12), lambda z: z ** (1 / 7)),
-        (create_sampler("dpmpp_3m", steps=12), lambda z: z ** (1 / 7)),
-        (create_sampler("dpmpp_2m", levels=LEVELS), None),
-    ],
-)
-def test_step_times(solver, is_even):
-    times = np.asarray(solver.step_times(TOP, BOTTOM), np.float64)
-    assert len(times) == (13 if is_even else 6)
-    assert times[0] == np.float32(TOP)
-    assert times[-1] == np.float32(BOTTOM)
-    assert (np.diff(times) < 0).all()
-    if is_even:
-        evenly = is_even(np.exp(times))
-        np.testing.assert_allclose(np.diff(evenly), (evenly[-1] - evenly[0]) / 12, rtol=1e-4)
-    else:
-        np.testing.assert_allclose(np.exp(times[1:-1]), LEVELS, rtol=1e-6)
-    np.testing.assert_allclose(solver.step_times(BOTTOM, TOP), times[::-1], rtol=1e-5, atol=1e-6)
-
-
-def test_given_levels_are_stepped_through():
-    x = jnp.array([[70.0, -30.0]])
-    given = _jitted(_gaussian_velocity, x, TOP, BOTTOM, create_sampler("dpmpp_2m", levels=LEVELS))
-    z = np.array([math.exp(TOP), *LEVELS, math.exp(BOTTOM)])
-    by_hand = _dpmpp_2m(lambda x, z: x * 0.25 / (0.25 + z**2), np.asarray(x, np.float64), z)
-    np.testing.assert_allclose(given.x, by_hand, rtol=1e-5)
-    assert given.evaluations.tolist() == [5]
-
-
-def test_levels_must_lie_inside():
-    x = jnp.ones((1, 1))
-    with pytest.raises(ValueError, match=r"levels is \(60.0, 1.0\); the ODE is solved between 50 and 0.01"):
-        solve(_gaussian_velocity, x, TOP, BOTTOM, create_sampler("euler", levels=(60.0, 1.0)))
 
 
 @pytest.mark.parametrize("name", ["rk45", "tsit5"])
@@ -283,7 +236,7 @@ def test_fixed_steps_are_exact_where_trajectories_are_straight_in_the_noise_leve
     # One charge at y: dx/ds = x - y, of which x(z) = y + (x_max - y) z / z_max is the solution.
     y, x_max = 0.3, 50.0
     solver = create_sampler(name, steps=steps)
-    end = _jitted(lambda x, s: x - y, jnp.full((1, 1), x_max), math.log(40), math.log(1e-3), solver)
+    end = jitted(lambda x, s: x - y, jnp.full((1, 1), x_max), math.log(40), math.log(1e-3), solver)
     np.testing.assert_allclose(end.x, y + (x_max - y) * 1e-3 / 40, atol=2e-7 * x_max)
 
 

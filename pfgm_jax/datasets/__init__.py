@@ -1,4 +1,4 @@
-"""Data sets: sources (what data there are), scaling (in which units), pipeline (in which order)."""
+"""Data sets: sources (which data exist), scaling (their units), pipeline (their order)."""
 
 from pfgm_jax.datasets.pipeline import Batch, batch_indices, host_rows, step_batches
 from pfgm_jax.datasets.scaling import DataStatistics, Scaling, mean_norm, vector_scaling

@@ -1,4 +1,4 @@
-"""A user's own array as a data set."""
+"""Data sets from a user's own array."""
 
 import zipfile
 import zlib
@@ -22,7 +22,7 @@ def _read_array(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"data.dataset names {path}, and there is no such file; give the path of a .npy or .npz file")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"data.dataset names {path}, which cannot be read as .npy or .npz ({error}); save it anew")
+        raise InputError(f"data.dataset names {path}, which cannot be read as .npy or .npz ({error}); save it again")
     raise InputError(
         f"data.dataset names {path}, which holds the arrays {', '.join(content.files) or 'none'}; "
         "save a file with exactly one"
@@ -33,7 +33,7 @@ def load(request: Request) -> Dataset:
     """Loads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
 
     Raises:
-      InputError: the file cannot be read, or does not hold one such array.
+      InputError: the file cannot be read, or does not hold exactly one such array.
     """
     path = Path(request.argument).expanduser()
     array = _read_array(path)

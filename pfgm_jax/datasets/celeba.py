@@ -7,7 +7,7 @@ from pathlib import Path
 from pfgm_jax.datasets.prepared import Example, Examples, Prepared
 from pfgm_jax.downloads import Published
 
-_QUOTA = "; Google Drive often refuses it because too many have asked: try on another day, or with a browser"
+_QUOTA = "; Google Drive often refuses it because of too many requests: try on another day, or with a browser"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 
 

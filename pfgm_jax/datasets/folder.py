@@ -1,4 +1,4 @@
-"""A folder of pictures as a data set."""
+"""Data sets from a folder of pictures."""
 
 import logging
 from pathlib import Path
@@ -16,28 +16,28 @@ log = logging.getLogger("pfgm_jax")
 
 
 def load(request: Request) -> Dataset:
-    """Loads the pictures of the folder that a request names; see `load_folder`."""
+    """Loads the pictures in the folder that a request names; see `load_folder`."""
     root = Path(request.argument).expanduser()
     return load_folder(root, request.size, request.channels, request.directory / "cache")
 
 
 def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: Path) -> Dataset:
-    """Loads the images in a folder and in the folders below it, by the order of their paths.
+    """Loads the images in a folder and its subfolders, sorted by path.
 
-    The folders directly below it are the labels, in the order of their names; images in none have the label -1. What
-    cannot be read is reported by name and left out.
+    Each folder directly below it is a label, in alphabetical order. Images outside these folders have the label -1.
+    Unreadable files are skipped, and a warning lists them by name.
 
     Args:
       root: the folder.
-      size: height and width that images are brought to; None for their own, if all have the same.
-      channels: of the result; 0 for 1 if all images are grey, 4 if all have opacity, else 3.
+      size: height and width to resize images to; None keeps their own size, if all have the same.
+      channels: number of channels of the result; 0 means 1 if all images are grey, 4 if all have opacity, else 3.
       cache: folder for resized images that do not fit in memory.
 
     Returns:
-      The images, of which every 20th is the test split.
+      The images; every 20th is in the test split.
 
     Raises:
-      InputError: there are no such images, or they need a size.
+      InputError: there are no readable images, or their sizes differ and `size` is None.
     """
     where = f"data.dataset is 'folder:{root}'"
     if not root.is_dir():
@@ -62,7 +62,7 @@ def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: 
     good = np.array([i for i in range(len(paths)) if i not in broken], np.int64)
     if len(good) < 2:
         raise InputError(
-            f"{where}, of whose {len(paths)} images {len(good)} can be read (the first that cannot: "
+            f"{where}, and {len(good)} of its {len(paths)} images can be read (the first that cannot: "
             f"{paths[min(broken, default=0)].name}); at least 2 are needed"
         )
     folders = [p.relative_to(root).parts[0] if p.parent != root else "" for p in paths]
@@ -80,7 +80,7 @@ def _hidden(path: Path) -> bool:
 def _own_geometry(
     where: str, paths: list[Path], size: tuple[int, int] | None, channels: int, broken: dict[int, str]
 ) -> tuple[tuple[int, int], int]:
-    """Finds the size and channels of the images themselves, from their headers."""
+    """Reads the size and channels of the images from their headers."""
     sizes, kinds = set(), set()
     for i, path in enumerate(paths):
         try:
@@ -90,11 +90,11 @@ def _own_geometry(
         except BrokenImageError as error:
             broken[i] = str(error)
     if not sizes:
-        raise InputError(f"{where}, of whose {len(paths)} images none can be read ({broken[0]}); name another folder")
+        raise InputError(f"{where}, and none of its {len(paths)} images can be read ({broken[0]}); name another folder")
     if size is None and len(sizes) > 1:
         (h0, w0), (h1, w1) = min(sizes), max(sizes)
         raise InputError(
             f"data.image_size is 0, and {where}, whose images have {len(sizes)} sizes, from {h0} x {w0} to {h1} x {w1};"
-            " set it to the size they should be brought to"
+            " set it to the size that they should be resized to"
         )
     return size or min(sizes), channels or (kinds.pop() if len(kinds) == 1 else 3)

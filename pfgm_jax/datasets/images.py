@@ -1,4 +1,4 @@
-"""From image files to arrays: the one place where images are read, cropped and resized."""
+"""Reads image files as arrays. All reading, cropping and resizing of images happens here."""
 
 import dataclasses
 import io
@@ -12,18 +12,18 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 class BrokenImageError(Exception):
-    """A file that is not an image or cannot be read to its end; says why."""
+    """The reason why a file is not an image or cannot be read completely."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """How images come to one size: cropped about the centre, then resized without aliasing.
+    """The crop and size that images are brought to: cropped about the centre, then resized without aliasing.
 
     Attributes:
-      height, width: of the result.
+      height, width: size of the result.
       channels: 1 (grey), 2 (grey and opacity), 3 (RGB) or 4 (RGB and opacity).
-      crop: side of the square that is cropped first; None for the largest part that has the result's proportions.
-      filter: of the resizing: 'bicubic' or 'bilinear'.
+      crop: side of the square that is cropped first; None for the largest part with the result's aspect ratio.
+      filter: resampling filter, 'bicubic' or 'bilinear'.
     """
 
     height: int
@@ -37,7 +37,7 @@ class Geometry:
         return self.height, self.width, self.channels
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of what is kept of an image."""
+        """Returns the left, top, right and bottom of the part of an image that is kept."""
         if self.crop:
             h = w = self.crop
         elif height * self.width > width * self.height:
@@ -48,10 +48,10 @@ class Geometry:
         return left, top, left + w, top + h
 
     def apply(self, image: Image.Image) -> UInt8[np.ndarray, "H W C"]:
-        """The pixels of an image at this size.
+        """Returns the pixels of an image, cropped and resized.
 
         Raises:
-          BrokenImageError: its pixels have no grey levels, or it is smaller than the crop.
+          BrokenImageError: the range of its pixel values is unknown, or it is smaller than the crop.
         """
         image = _with_channels(image, self.channels)
         box = self.box(image.height, image.width)
@@ -65,22 +65,22 @@ class Geometry:
 
 
 def open_image(content: bytes | Path) -> Image.Image:
-    """An image whose header has been read; of an animation, the first frame.
+    """Opens an image and reads its header; of an animation, the first frame.
 
     Raises:
-      BrokenImageError: it is not an image that Pillow reads.
+      BrokenImageError: Pillow cannot read it as an image.
     """
     try:
         return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
-    except Exception as error:  # Pillow's plugins raise whatever they stumble on
+    except Exception as error:  # Pillow's plugins raise all kinds of exceptions
         raise BrokenImageError(_reason(error)) from None
 
 
 def read_image(content: bytes | Path, geometry: Geometry) -> UInt8[np.ndarray, "H W C"]:
-    """The pixels of an image file at a size, upright.
+    """Returns the pixels of an image file, upright, cropped and resized.
 
     Raises:
-      BrokenImageError: it cannot be read to its end, or not be brought to that size.
+      BrokenImageError: the file cannot be read completely, or `Geometry.apply` raises it.
     """
     with open_image(content) as image:
         try:
@@ -92,14 +92,14 @@ def read_image(content: bytes | Path, geometry: Geometry) -> UInt8[np.ndarray, "
 
 
 def own_shape(content: bytes | Path) -> tuple[int, int, int]:
-    """Height and width of an image once it is upright, and the channels that hold what it holds: 1, 3 or 4.
+    """Returns the height and width of an upright image and the number of channels that it needs: 1, 3 or 4.
 
     Raises:
-      BrokenImageError: it is not an image that Pillow reads.
+      BrokenImageError: Pillow cannot read it as an image.
     """
     with open_image(content) as image:
         try:
-            turned = image.getexif().get(0x0112, 1) >= 5  # by a quarter
+            turned = image.getexif().get(0x0112, 1) >= 5  # by 90 degrees
         except Exception as error:
             raise BrokenImageError(_reason(error)) from None
         width, height = image.size[::-1] if turned else image.size
@@ -118,7 +118,7 @@ def _has_opacity(image: Image.Image) -> bool:
 
 def _with_channels(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        # 16 bits; Pillow's own conversion would cut off all that is above 255.
+        # 16 bits. Pillow's own conversion would clip everything above 255.
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise BrokenImageError("its pixels have 32 bits, and their range is unknown")

@@ -28,7 +28,7 @@ def _examples(files: list[Path]) -> dict[str, Examples]:
 
 
 def _extract(file: Path) -> Path:
-    """The folder of the data base in a zip file, beside it; whole or absent."""
+    """Extracts the database in a zip file to a folder beside it, which appears once it is complete."""
     folder = file.with_suffix("")
     if not folder.is_dir():
         partial = folder.with_suffix(".part")

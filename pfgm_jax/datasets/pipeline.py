@@ -1,4 +1,4 @@
-"""Batches in the order in which they are drawn, a pure function of (seed, step): resuming needs no hidden state."""
+"""Draws batches. Their order is a pure function of (seed, step), so that resuming needs no hidden state."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -13,12 +13,12 @@ from pfgm_jax.datasets.store import THREADS
 
 
 class Batch(NamedTuple):
-    """The examples of a step, or the share b of its B examples that a process has read.
+    """The B examples of a step, or the b of them that a process has read.
 
     Attributes:
       stored: grey levels or vectors.
-      index: of all examples of the step, in their data set.
-      label: -1 for none.
+      index: index in the data set of every example of the step.
+      label: class of each example; -1 for none.
     """
 
     stored: Num[Array | np.ndarray, "b H W C"]
@@ -32,14 +32,14 @@ def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def batch_indices(seed: int, step: int, batch_size: int, count: int) -> np.ndarray:
-    """Indices of the examples of one step.
+    """Returns the indices of the examples of one step.
 
-    Examples are drawn without replacement, epoch after epoch, each in an order of its own; a batch may hold the end of
+    Examples are drawn without replacement, epoch after epoch. Each epoch has its own order. A batch may span the end of
     one epoch and the beginning of the next.
 
     Args:
-      seed: of the order.
-      step: counts from 0.
+      seed: seed of the order.
+      step: number of the step, counted from 0.
       batch_size: number of indices.
       count: number of examples in the data set.
 
@@ -52,10 +52,10 @@ def batch_indices(seed: int, step: int, batch_size: int, count: int) -> np.ndarr
 
 
 def host_rows(rows: int, process_index: int, process_count: int) -> slice:
-    """Which rows of the global batch a process reads: as many as the others, in the order of the processes.
+    """Returns the rows of the global batch that a process reads: equal shares, in the order of the processes.
 
     Raises:
-      ValueError: they cannot be shared out evenly.
+      ValueError: the rows cannot be divided evenly among the processes.
     """
     if rows % process_count:
         raise ValueError(f"{rows} rows cannot be shared evenly by {process_count} processes")
@@ -64,7 +64,7 @@ def host_rows(rows: int, process_index: int, process_count: int) -> slice:
 
 
 def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: int, process: tuple[int, int]) -> Batch:
-    """What a process reads of the first `rows` examples of the batch of a step; see `step_batches`."""
+    """Reads a process's share of the first `rows` examples of the batch of a step; see `step_batches`."""
     index = batch_indices(seed, step, batch_size, len(split))[:rows]
     own = index[host_rows(rows, *process)]
     return Batch(split[own], index, split.labels[own])
@@ -82,17 +82,17 @@ def step_batches(
     threads: int = THREADS,
     place: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop`, read ahead by threads while steps are computed.
+    """Yields the batches of steps `start` to `stop`, which threads read ahead while steps are computed.
 
     Args:
-      split: what is drawn from.
-      seed: of the order.
-      batch_size: of the global batch.
-      rows: how many of its first examples are read.
+      split: the examples to draw from.
+      seed: seed of the order.
+      batch_size: size of the global batch.
+      rows: number of its first examples that are read.
       start, stop: steps, counted from 0.
-      process: the number of this process, and of how many; it reads its share of the rows.
-      threads: which read whole batches each; the batches do not depend on their number. 0 for none.
-      place: moves a batch to the devices, in those threads, before its step wants it.
+      process: number of this process, and number of processes; each process reads its share of the rows.
+      threads: number of reading threads; 0 for none. Each reads whole batches. The batches do not depend on it.
+      place: moves a batch to the devices; runs in those threads, before the batch is needed.
 
     Yields:
       Batches, in the order of the steps.

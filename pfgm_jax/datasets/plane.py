@@ -1,4 +1,4 @@
-"""Sets of points in the plane."""
+"""Synthetic data sets of points in the plane."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import numpy as np
 from pfgm_jax.datasets.source import Request, Source
 from pfgm_jax.datasets.split import Dataset, Split
 
-# Sizes and seed of the sets, which are drawn once and for all.
+# Sizes and seed of the sets; the seed is fixed, so the points never change.
 PLANE_TRAIN, PLANE_TEST, PLANE_SEED = 20_000, 2_000, 0
 
 

@@ -1,7 +1,7 @@
-"""Makes data sets from the files that their authors publish, without TensorFlow.
+"""Builds data sets from the files that their authors publish, without TensorFlow.
 
-Each becomes one of tensorflow-datasets' in array_record format, which appears in its place when it is whole: an
-interrupted preparation is begun again, with the files that were downloaded.
+Each becomes a data set of tensorflow-datasets in array_record format, which appears in its place once it is complete.
+An interrupted preparation starts over, but keeps the files that were downloaded.
 """
 
 import importlib.util
@@ -21,17 +21,17 @@ log = logging.getLogger("pfgm_jax")
 
 
 def prepare(name: str, directory: Path) -> Path:
-    """Makes a data set, from files in `directory`/downloads/manual or from the network.
+    """Builds a data set from files in `directory`/downloads/manual or from the network.
 
     Args:
-      name: of a source that is `Prepared`.
-      directory: of all data sets.
+      name: name of a `Prepared` source.
+      directory: folder of all data sets.
 
     Returns:
       The folder of the data set.
 
     Raises:
-      InputError: there is no such data set, a file cannot be had, or it is not what it should be.
+      InputError: there is no such data set, or a file cannot be obtained or is not the published one.
     """
     source = SOURCES.get(name)
     if not isinstance(source, Prepared):
@@ -42,7 +42,7 @@ def prepare(name: str, directory: Path) -> Path:
         log.info("%s is prepared in %s", name, path)
         return path
     for package in source.needs:
-        # Said before gigabytes are downloaded.
+        # Checked before gigabytes are downloaded.
         if importlib.util.find_spec(package) is None:
             raise InputError(
                 f"preparing {name} needs the package {package}, which is not installed: run pip install {package}"
@@ -55,7 +55,7 @@ def prepare(name: str, directory: Path) -> Path:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
         files = ", ".join(file.name for file in source.files)
         raise InputError(
-            f"{name} cannot be made from {files} in {directory}/downloads ({error}); get them anew"
+            f"{name} cannot be built from {files} in {directory}/downloads ({error}); download them again"
         ) from None
     log.info("%s is prepared in %s", name, path)
     return path
@@ -70,7 +70,7 @@ def _build(source: Prepared, directory: Path, splits: dict[str, Examples]) -> No
             features: dict[str, Any] = {"image": image}
             if source.classes:
                 features["label"] = tfds.features.ClassLabel(names=list(source.classes))
-            # Examples are drawn in an order of our own.
+            # No shuffling here: the pipeline has its own order.
             return tfds.core.DatasetInfo(
                 builder=self,
                 description=f"{source.name}, from the files that its authors publish",

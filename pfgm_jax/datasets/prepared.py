@@ -1,4 +1,4 @@
-"""Image data sets on disk in the format of tensorflow-datasets, read without TensorFlow."""
+"""Reads image data sets in the format of tensorflow-datasets from disk, without TensorFlow."""
 
 import dataclasses
 import os
@@ -24,18 +24,18 @@ Examples = Callable[[], Iterator[Example]]
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set that `python -m pfgm_jax.datasets prepare` makes from published files. It is a `Source`.
+    """A `Source` that `python -m pfgm_jax.datasets prepare` builds from published files.
 
     Attributes:
-      name: as in `data.dataset`.
-      files: that its authors publish.
-      examples: of each split, by its name, from these files.
+      name: its name in `data.dataset`.
+      files: the files that its authors publish.
+      examples: reads the examples of each split, by its name, from these files.
       test: the split that is held out.
-      shape: of an image; None where images differ.
-      encoding: that images are stored in, png or jpeg.
+      shape: shape of an image; None for axes that vary.
+      encoding: format that images are stored in, png or jpeg.
       classes: names of the labels; () for none.
-      crop, filter: see `Geometry`; those of the authors' release.
-      needs: packages that are needed besides, by what pip calls them.
+      crop, filter: see `Geometry`; the same as in the authors' release.
+      needs: additional packages that it requires, by their names on PyPI.
     """
 
     name: str
@@ -50,21 +50,21 @@ class Prepared:
     needs: tuple[str, ...] = ()
 
     def __call__(self, request: Request) -> Dataset:
-        """Loads it; see `Source`."""
+        """Loads the data set; see `Source`."""
         builder = _own_builder(self.name, request.directory)
         return _load(request, builder, self.test, self.crop, self.filter)
 
 
 def prepared_path(name: str, directory: Path) -> Path:
-    """Returns where a `Prepared` data set lies once it is prepared; what is there is whole."""
+    """Returns the folder of a `Prepared` data set; if the folder exists, the data set in it is complete."""
     return directory / f"pfgm_{name}" / VERSION
 
 
 def load_tfds(request: Request) -> Dataset:
-    """Loads any data set of images that tensorflow-datasets has prepared.
+    """Loads an image data set that tensorflow-datasets has prepared.
 
     Raises:
-      InputError: it is not prepared, is not of images, or needs a size.
+      InputError: it is not prepared, has no images, or its images differ in size and the request has none.
     """
     builder = _builder(request.argument, request.directory)
     test = next((split for split in ("test", "validation") if split in builder.info.splits), "")
@@ -75,8 +75,8 @@ def _load(request: Request, builder: Any, test: str, crop: int | None = None, fi
     """Loads a prepared image data set.
 
     Args:
-      request: what is asked for.
-      builder: of tensorflow-datasets.
+      request: what to load.
+      builder: builder of tensorflow-datasets.
       test: the split that is held out; "" for every 20th training example.
       crop, filter: see `Geometry`.
     """
@@ -89,7 +89,7 @@ def _load(request: Request, builder: Any, test: str, crop: int | None = None, fi
         if None in image.shape[:2]:
             raise InputError(f"data.image_size is 0, and {what}, whose images have several sizes; set it")
         size = (image.shape[0], image.shape[1])
-    # What was prepared anew is not what the cache holds.
+    # A data set that was prepared again does not match the cache.
     made = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(Path(builder.data_path).iterdir())]
     geometry = Geometry(*size, request.channels or image.shape[2], crop, filter)
 
@@ -145,7 +145,7 @@ def _builder(name: str, directory: Path) -> Any:
 
 
 def _open(builder: Any, split: str, what: str) -> Any:
-    """Undecoded examples of a split."""
+    """Opens the examples of a split, with images left encoded."""
     import tensorflow_datasets as tfds
 
     try:
@@ -155,7 +155,7 @@ def _open(builder: Any, split: str, what: str) -> Any:
 
 
 def _labels(features: dict[str, Any], source: Any, path: Path) -> np.ndarray:
-    """Labels of all examples, kept in a file: each is in a record of its own, among an image."""
+    """Returns the labels of all examples, cached in a file because each is stored in a record beside its image."""
     import tensorflow_datasets as tfds
 
     if not isinstance(features.get("label"), tfds.features.ClassLabel):

@@ -1,4 +1,4 @@
-"""From the data as they are stored to the units that networks work in, and back."""
+"""Converts stored data to the units that networks work in, and back."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from pfgm_jax.datasets.split import Split
 
-# Standard deviation that vectors are scaled to: about that of the pixels of an image in [-1, 1].
+# Standard deviation that vectors are scaled to, about that of pixels in [-1, 1].
 VECTOR_STD = 0.5
 
 
@@ -19,11 +19,11 @@ class Scaling:
     """The map between stored examples and network units.
 
     Attributes:
-      levels: grey levels of images (integers 0 .. levels - 1); 0 for vectors.
+      levels: number of grey levels of images (integers 0 .. levels - 1); 0 for vectors.
       low, high: the interval that grey levels are scaled to.
-      dequantize: add to each grey level a uniform noise of one level, so that images have a density.
-      flip: mirror images left to right with probability ½ when augmenting.
-      shift, scale: vectors are (v - shift) / scale.
+      dequantize: whether to add uniform noise of one level to each grey level, so that images have a density.
+      flip: whether augmentation mirrors images left to right with probability ½.
+      shift, scale: a vector v is scaled to (v - shift) / scale.
     """
 
     levels: int
@@ -41,7 +41,7 @@ class Scaling:
 
         Args:
           stored: grey levels or vectors.
-          noise: in [0, 1), the position within each grey level; its middle where None. Used where `dequantize`.
+          noise: position within each grey level, in [0, 1); None for the middle. Used if `dequantize` is True.
         """
         if not self.levels:
             return (jnp.asarray(stored, jnp.float32) - jnp.array(self.shift, jnp.float32)) / self.scale
@@ -51,7 +51,7 @@ class Scaling:
         return self.low + (self.high - self.low) * share
 
     def to_stored(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
-        """Converts network units to the stored form: the nearest grey level as uint8, or a float32 vector."""
+        """Converts network units to stored form: the nearest grey level as uint8, or a float32 vector."""
         if not self.levels:
             return jnp.asarray(x) * self.scale + jnp.array(self.shift, x.dtype)
         grey = (x - self.low) / (self.high - self.low)
@@ -61,14 +61,14 @@ class Scaling:
     def augment(
         self, key: jax.Array, stored: Num[Array | np.ndarray, "b H W C"], index: Int[Array | np.ndarray, " b"]
     ) -> Array:
-        """Converts training examples to network units, dequantized and mirrored at random where the scaling says so.
+        """Converts training examples to network units, with random dequantization and flips if enabled.
 
-        What happens to an example depends on the key and on its index alone, not on the others beside it.
+        The result for an example depends only on the key and its index, not on the other examples in the batch.
 
         Args:
-          key: one for the step.
+          key: random key of the step.
           stored: grey levels or vectors.
-          index: of each example, in its data set.
+          index: index of each example in its data set.
         """
         if not self.levels:
             return self.to_network(stored)
@@ -84,7 +84,7 @@ class Scaling:
 
 
 def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, ...], float]:
-    """Computes the shift and scale that bring vectors to mean 0 and a standard deviation of ½ over all components."""
+    """Computes the shift and scale that give vectors mean 0 and standard deviation ½ over all components."""
     vectors = vectors.astype(np.float64).reshape(len(vectors), -1)
     shift = vectors.mean(axis=0)
     std = math.sqrt(((vectors - shift) ** 2).mean())
@@ -92,7 +92,7 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
 
 
 def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
-    """Computes the mean Euclidean norm of examples in network units, of at most `most` of them, evenly spread."""
+    """Computes the mean Euclidean norm in network units of at most `most` evenly spaced examples."""
     some = stored[:: max(1, len(stored) // most)]
     x = np.concatenate(
         [np.asarray(scaling.to_network(jnp.asarray(chunk))) for chunk in np.array_split(some, -(-len(some) // 1000))]
@@ -101,7 +101,7 @@ def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most
 
 
 class DataStatistics:
-    """What methods may ask of their data, computed when it is asked for.
+    """Statistics of the data that methods may use, computed on first access.
 
     Attributes:
       shape: H, W, C.

@@ -1,4 +1,4 @@
-"""What a data source is, and how one is found by the name that it has in `data.dataset`."""
+"""The interface of data sources, and their look-up by the name in `data.dataset`."""
 
 import os
 from pathlib import Path
@@ -10,14 +10,14 @@ from pfgm_jax.registry import SOURCES
 
 
 class Request(NamedTuple):
-    """What is asked of a source.
+    """A request for data.
 
     Attributes:
       name: the whole of `data.dataset`.
-      argument: what follows the colon; "" for a source that takes none.
-      size: height and width that images of files are brought to; None for their own.
-      channels: of images of files; 0 for their own.
-      directory: of prepared data sets and of the cache.
+      argument: the part after the colon; "" for a source that takes none.
+      size: height and width to resize images from files to; None keeps their own.
+      channels: number of channels of images from files; 0 keeps their own.
+      directory: folder of prepared data sets and of the cache.
     """
 
     name: str
@@ -29,38 +29,38 @@ class Request(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Loads data."""
+    """A function that loads data."""
 
     def __call__(self, request: Request) -> Dataset:
-        """Loads the training and test examples of a request.
+        """Loads the training and test examples that a request asks for.
 
         Raises:
-          InputError: the data are missing, unreadable, or not examples.
+          InputError: the data are missing, unreadable, or not valid examples.
         """
         ...
 
 
 def data_dir(path: str = "") -> Path:
-    """Returns the folder of `data.dir`: what it says, else TFDS_DATA_DIR, else ~/.cache/pfgm_jax."""
+    """Returns the data folder: `path` if it is not empty, else TFDS_DATA_DIR, else ~/.cache/pfgm_jax."""
     return Path(path or os.environ.get("TFDS_DATA_DIR") or "~/.cache/pfgm_jax").expanduser()
 
 
 def load_dataset(
     name: str, image_size: int | tuple[int, int] = 0, num_channels: int = 0, directory: Path | None = None
 ) -> Dataset:
-    """Loads the data set of `data.dataset`.
+    """Loads the data set that `data.dataset` names.
 
     Args:
-      name: one of `registry.SOURCES`, with its argument after the colon where it takes one.
-      image_size: side of a square, or height and width, that images of files are brought to; 0 for their own.
-      num_channels: of images of files; 0 for their own.
-      directory: of prepared data sets and of the cache; by default `data_dir()`.
+      name: one of `registry.SOURCES`, followed by a colon and its argument if it takes one.
+      image_size: side of a square, or height and width, to resize images from files to; 0 keeps their own.
+      num_channels: number of channels of images from files; 0 keeps their own.
+      directory: folder of prepared data sets and of the cache; by default `data_dir()`.
 
     Returns:
-      Its training and test examples. Where there is no test split, it is every 20th example.
+      Its training and test examples. If it has no test split, every 20th example is held out.
 
     Raises:
-      InputError: the name is unknown, or the data are missing, unreadable, or not examples.
+      InputError: the name is unknown, or the data are missing, unreadable, or not valid examples.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     kind, _, argument = name.partition(":")

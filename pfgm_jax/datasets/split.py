@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the code."""
+"""The interface of data sets for the rest of the code."""
 
 import hashlib
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Num
 
 from pfgm_jax.datasets.store import ImageStore
 
-# Of data without a test split of their own, every 20th example is held out of training.
+# If data have no test split, every 20th example is held out of training.
 HOLD_OUT_EVERY = 20
 
 
@@ -16,7 +16,7 @@ class Split:
     """Examples with random access, in memory or not: `split[indices]` or `split[a:b]` is an array of them.
 
     Attributes:
-      labels: int32 [n]; -1 where an example has none.
+      labels: int32 [n]; -1 for an example without one.
       shape: n, H, W, C.
     """
 
@@ -27,8 +27,8 @@ class Split:
 
         Args:
           examples: uint8 images [m, H, W, C] with integer grey levels, or float32 vectors [m, 1, 1, N].
-          labels: of the split's examples; None for none.
-          numbers: of its examples among `examples`; None for all, in order.
+          labels: labels of the split's examples; None for none.
+          numbers: indices of the split's examples in `examples`; None for all, in order.
         """
         self._examples = examples
         self._numbers = np.arange(examples.shape[0]) if numbers is None else numbers
@@ -49,7 +49,7 @@ class Dataset(NamedTuple):
     """A data set.
 
     Attributes:
-      train, test: its splits.
+      train, test: training and test split.
       levels: number of grey levels of images; 0 for vectors.
     """
 
@@ -59,24 +59,24 @@ class Dataset(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """H, W, C."""
+        """Shape of an example: H, W, C."""
         h, w, c = self.train.shape[1:]
         return h, w, c
 
 
 def content_hash(examples: np.ndarray | Split, most: int) -> str:
-    """SHA-256 in hexadecimal digits of examples; of at most so many, spread evenly over all."""
+    """Returns the SHA-256 of at most `most` evenly spaced examples, in hexadecimal digits."""
     shown = np.unique(np.linspace(0, len(examples) - 1, min(most, len(examples))).astype(np.int64))
     return hashlib.sha256(np.ascontiguousarray(examples[shown]).tobytes()).hexdigest()
 
 
 def hold_out(count: int) -> np.ndarray:
-    """Which of so many examples are the test split, of data that have none of their own."""
+    """Returns a mask of the examples to hold out as a test split."""
     return np.arange(count) % HOLD_OUT_EVERY == min(HOLD_OUT_EVERY, count) - 1
 
 
 def in_order(dataset: Dataset) -> Num[np.ndarray, "n H W C"]:
-    """All examples of a data set without a test split of its own, in the order in which they came."""
+    """Returns all examples of a data set that was split by `hold_out`, in their original order."""
     train, test = dataset.train, dataset.test
     examples = np.empty((len(train) + len(test), *train.shape[1:]), train[:1].dtype)
     held_out = hold_out(len(examples))

@@ -1,4 +1,4 @@
-"""Images that are decoded once and kept: in memory where they fit, else on disk, else not at all."""
+"""Caches decoded images: in memory if they fit, else on disk, else not at all."""
 
 import hashlib
 import logging
@@ -23,24 +23,24 @@ THREADS = min(16, os.cpu_count() or 1)
 
 
 class ImageStore:
-    """Images of one size, by their number; decoded when they are first asked for.
+    """Images of one size, indexed by number and decoded on first access.
 
-    On disk they lie in `directory`/images with a checksum each in `directory`/sums, which is written after the image:
-    what a killed process or a full disk left half-written is decoded again. Several processes may share a directory.
+    On disk they are in `directory`/images. Each has a checksum in `directory`/sums, which is written after the image, so
+    that images half written by a killed process or on a full disk are decoded again. Processes may share a directory.
 
     Attributes:
-      shape: number, H, W, C.
+      shape: number of images, H, W, C.
     """
 
     def __init__(
         self, decode: Callable[[int], UInt8[np.ndarray, "H W C"]], shape: tuple[int, int, int, int], directory: Path
     ):
-        """Chooses where images are kept.
+        """Chooses where to cache images.
 
         Args:
-          decode: of the image of a number; raises BrokenImageError.
-          shape: number, H, W, C.
-          directory: for this very set of images at this size; see `fingerprint`.
+          decode: decodes the image with a given number; may raise BrokenImageError.
+          shape: number of images, H, W, C.
+          directory: folder for exactly this set of images at this size; see `fingerprint`.
         """
         self.shape = shape
         self._decode, self._directory = decode, directory
@@ -75,10 +75,10 @@ class ImageStore:
             return None
 
     def __getitem__(self, numbers: np.ndarray) -> UInt8[np.ndarray, "k H W C"]:
-        """Images by their numbers.
+        """Returns the images with the given numbers.
 
         Raises:
-          BrokenImageError: one cannot be decoded.
+          BrokenImageError: an image cannot be decoded.
         """
         if self._images is None:
             return np.stack([self._decode(int(i)) for i in numbers]) if len(numbers) else np.empty((0, *self.shape[1:]))
@@ -90,11 +90,11 @@ class ImageStore:
         """Decodes images ahead of time, with a progress bar.
 
         Args:
-          numbers: which.
-          what: they are, for the bar.
+          numbers: numbers of the images.
+          what: description for the bar.
 
         Returns:
-          By number, why those that are broken are.
+          The numbers of broken images, each with the reason.
         """
 
         def attempt(i):
@@ -121,9 +121,9 @@ class ImageStore:
 
 
 def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(image.tobytes()) or 1  # 0 stands for none
+    return zlib.crc32(image.tobytes()) or 1  # 0 means that there is none
 
 
 def fingerprint(*parts: object) -> str:
-    """A name for the directory of images that are what these parts say."""
+    """Returns a directory name for the images that these parts describe."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
