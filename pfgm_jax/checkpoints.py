@@ -1,4 +1,4 @@
-"""Checkpoints of a run. The only file that knows orbax."""
+"""Checkpoints of a run. This is the only file that imports orbax."""
 
 import json
 import logging
@@ -22,22 +22,22 @@ log = logging.getLogger("pfgm_jax")
 
 
 class Checkpoints:
-    """The checkpoints in a directory: those of the last steps, to resume from, and those kept for good.
+    """The checkpoints in a directory: the latest ones, to resume from, and those that are kept permanently.
 
-    All processes of a run call every method, and process 0 writes what is not an array. A checkpoint appears when it is
-    whole. It has a checksum of every array and, once it is known to be on disk, of every file, since neither file
-    systems nor orbax notice when what is stored has changed.
+    All processes of a run call every method, and process 0 writes everything but arrays. A checkpoint appears once it
+    is complete. It has a checksum of every array and, once it is on disk, of every file, because neither file systems
+    nor orbax notice when stored data have changed.
 
     Attributes:
-      directory: where they are, one folder a step.
-      keep_last: how many of the latest are kept.
-      keep_every: a step that this divides is kept for good.
-      read_only: open for reading, beside a run that may be writing.
+      directory: folder of the checkpoints, with one folder per step.
+      keep_last: number of latest checkpoints that are kept.
+      keep_every: checkpoints of steps divisible by this are kept permanently.
+      read_only: whether they are only read, possibly while a run is writing.
     """
 
     def __init__(self, directory: Folder, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
         if read_only:
-            # A run may be writing there: nothing of it may be cleaned up.
+            # A run may be writing there, so its temporary files must not be cleaned up.
             options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
             options = ocp.CheckpointManagerOptions(
@@ -48,14 +48,14 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
-        """Steps of all checkpoints, ascending."""
+        """Lists the steps of all checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
     def save(self, state: TrainState, config: dict[str, Any]) -> None:
-        """Saves a state under its step, in the background; returns once its arrays may change.
+        """Saves a state under its step, in the background; returns once its arrays may be modified.
 
         Raises:
-          StorageError: this one, or the one before, cannot be written.
+          StorageError: this checkpoint, or the previous one, cannot be written.
         """
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
@@ -66,14 +66,14 @@ class Checkpoints:
         self._writing(lambda: self._manager.save(int(state.step), args=items, force=True))
 
     def restore(self, template: TrainState, step: int | None = None) -> TrainState | None:
-        """The state of a step, or of the latest good one, whole on each device; None where there is none.
+        """Restores the state of a step, or the latest undamaged one, on each device; None if there is none.
 
-        A damaged checkpoint is reported and, unless opened for reading only, set aside in a folder `damaged` beside the
-        others; the one before it takes its place.
+        A damaged checkpoint is reported and, unless `read_only`, moved to a folder `damaged` beside the directory. The
+        previous checkpoint is used instead.
 
         Args:
           template: a state, or its shapes, like the one to restore.
-          step: which; None for the latest.
+          step: step to restore; None for the latest.
 
         Raises:
           InputError: there is no checkpoint of that step, it is damaged, or all are.
@@ -90,9 +90,9 @@ class Checkpoints:
         return state
 
     def restore_ema(self, step: int | None = None) -> tuple[PyTree, int]:
-        """The averaged parameters of a step, or of the latest good one, whole on each device, and the step.
+        """Restores the averaged parameters of a step, or the latest undamaged ones, on each device; and the step.
 
-        Nothing else is read of the checkpoint, and nothing has to be known of the network.
+        It reads nothing else from the checkpoint, and needs no description of the network.
 
         Raises:
           InputError: there is no checkpoint, or none of that step.
@@ -126,7 +126,7 @@ class Checkpoints:
         for candidate in reversed(steps):
             content, damage = self._read(candidate, read)
             if not damage:
-                # Only now, that there is another one: were all of them gone, the run would begin anew.
+                # Only now that another one is good: if all were moved away, the run would start over.
                 for bad, why in damaged.items():
                     where = self.directory / str(bad) if self.read_only else self._set_aside(bad)
                     log.warning("The checkpoint of step %d is damaged (%s) and not used; it is in %s", bad, why, where)
@@ -144,10 +144,10 @@ class Checkpoints:
         return None, 0
 
     def _read(self, step: int, read: Callable[[int], TrainState]) -> tuple[Any, str]:
-        """What was read of a checkpoint, and what is wrong with it; nothing, or the same in all processes.
+        """Reads a checkpoint; returns its content and a description of its damage, the same in all processes, or "".
 
         Raises:
-          InputError: its files are as they were saved, but do not fit what is to be restored, or cannot be read now.
+          InputError: its files are as they were saved, but do not match the state to restore, or cannot be read now.
         """
         folder, seal = self.directory / str(step), self._seal_of(step)
         sealed = sharding.is_first() and seal.is_file()
@@ -163,23 +163,23 @@ class Checkpoints:
         if failure and sharding.first_text("sealed" if sealed else ""):
             raise InputError(
                 f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored "
-                f"({failure}); set the fields of optim back to what they were, or look at memory and disks"
+                f"({failure}); restore the fields of optim to their earlier values, or check memory and disks"
             )
         return content, failure or sharding.first_text(damage)
 
     def wait(self) -> None:
-        """Waits until what was saved is on disk.
+        """Waits until all saved checkpoints are on disk.
 
         Raises:
-          StorageError: it cannot be written.
+          StorageError: a checkpoint cannot be written.
         """
         self._writing(self._seal)
 
     def close(self) -> None:
-        """Waits until what was saved is on disk, and ends.
+        """Waits until all saved checkpoints are on disk, and frees resources.
 
         Raises:
-          StorageError: it cannot be written.
+          StorageError: a checkpoint cannot be written.
         """
         self.wait()
         self._manager.close()
@@ -194,7 +194,7 @@ class Checkpoints:
         return self.directory / f"{step}.sums.json"
 
     def _seal(self) -> None:
-        """Writes the checksums of files of checkpoints that are on disk."""
+        """Writes the checksums of the files of all checkpoints on disk."""
         self._manager.wait_until_finished()
         # Object stores have checksums of their own.
         if self.read_only or not sharding.is_first() or not is_local(self.directory):
@@ -224,22 +224,22 @@ class Checkpoints:
     def _writing(self, action) -> None:
         try:
             action()
-        except Exception as error:  # orbax passes on whatever its backends raise
+        except Exception as error:  # orbax passes on any exception of its backends
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise StorageError(
-                f"a checkpoint cannot be written to {self.directory} ({reason}); what was saved before is good: make "
-                "room there, and run the same command again"
+                f"a checkpoint cannot be written to {self.directory} ({reason}); earlier checkpoints are intact: free "
+                "space there, and run the same command again"
             ) from None
 
 
 def _file_sums(folder: Folder) -> dict[str, int]:
-    """CRC32 of every file, by its path in a folder."""
+    """Computes the CRC32 of every file in a folder, by its path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
 
 
 def _damaged_file(folder: Folder, seal: Folder) -> str:
-    """Which file of a checkpoint is not the one that was sealed; "" where all are."""
+    """Describes the first file of a checkpoint that differs from its checksum; "" if none does."""
     try:
         sealed = json.loads(seal.read_text())
         found = _file_sums(folder)
@@ -252,7 +252,7 @@ def _damaged_file(folder: Folder, seal: Folder) -> str:
 
 
 def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
-    """Which array of a checkpoint, or of a part of it, is not the one that was saved; "" where all are."""
+    """Describes the arrays of a checkpoint, or of a part of it, that differ from their checksums; "" if none does."""
     if content.step is not None and int(content.step) != step:
         return f"it is of step {int(content.step)}"
     # Checkpoints of earlier versions have no checksums.
@@ -261,10 +261,10 @@ def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
     saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
     found = _checksums(content)
     wrong = [name for name, value in found.items() if saved.get(name) != value]
-    return f"{len(wrong)} of {len(found)} arrays are not those that were saved, {wrong[0]} first" if wrong else ""
+    return f"{len(wrong)} of {len(found)} arrays are not as they were saved, {wrong[0]} first" if wrong else ""
 
 
 def _checksums(state: TrainState) -> dict[str, int]:
-    """CRC32 of every array, by its path."""
+    """Computes the CRC32 of every array, by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
     return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}

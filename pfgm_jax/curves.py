@@ -1,4 +1,4 @@
-"""Figures of an evaluation: quality against evaluations, norms along trajectories, paths between and around latents."""
+"""Makes figures of an evaluation: quality against evaluations, norms along trajectories, paths through latents."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.samplers.base import Solution, trajectory
 from pfgm_jax.trained_model import TrainedModel
 
-# Evaluations of the network at which solvers with a fixed number of steps are compared.
+# Numbers of network evaluations at which solvers with a fixed number of steps are compared.
 EVALUATIONS = (5, 10, 20, 40, 100)
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
 TRAJECTORIES, HEIGHTS = 64, 40
@@ -26,12 +26,12 @@ TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
 def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
-    """Makes the figures that the fields of `eval` ask for, in a folder; their paths by their names.
+    """Makes the figures that the fields of `eval` enable, and returns their paths by name.
 
     Args:
-      model: whose they are.
-      compare: for `nfe_curve`; None where that is not asked for.
-      folder: receives them.
+      model: a trained model.
+      compare: see `nfe_curve`; None if that is not enabled.
+      folder: folder for the figures.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -50,12 +50,12 @@ def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
 def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
     """Measures the quality of `eval.num_samples` samples for each sampler and number of evaluations: JSON and a plot.
 
-    The paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
+    This is the paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
 
     Args:
-      model: whose samples.
+      model: a trained model.
       compare: see `evaluation.create_comparison`.
-      folder: receives the files.
+      folder: folder for the files.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -82,7 +82,7 @@ def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folde
 
 
 def _settings(name: str) -> list[dict[str, float]]:
-    """Lists options of a sampler: tolerances, or steps whose evaluations are about `EVALUATIONS`."""
+    """Lists options of a sampler: tolerances, or numbers of steps that take about `EVALUATIONS` evaluations."""
     sampler = SAMPLERS[name]
     if getattr(sampler, "adaptive", False):
         return [{"rtol": tolerance, "atol": tolerance} for tolerance in TOLERANCES]
@@ -91,7 +91,7 @@ def _settings(name: str) -> list[dict[str, float]]:
 
 
 def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
-    """Measures norms of samples on their way from the prior: quartiles, as JSON and a plot (section 4.3)."""
+    """Measures quartiles of the norms of samples on their way from the prior: JSON and a plot (section 4.3)."""
     method = model.method
     times = jnp.linspace(method.t_prior, method.t_data, HEIGHTS)
 
@@ -119,14 +119,14 @@ def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
 
 
 def interpolation(model: TrainedModel, folder: Folder) -> Folder:
-    """Draws a grid of images: each row leads from one random latent to another."""
+    """Draws a grid of images in which each row leads from one random latent to another."""
     ends = _random_latents(model, 2 * PAIRS)
     path = latents.interpolate(ends[:PAIRS], ends[PAIRS:], jnp.linspace(0.0, 1.0, SHARES))
     return _grid(model, np.asarray(path), folder / "interpolation.png")
 
 
 def rescaling(model: TrainedModel, folder: Folder) -> Folder:
-    """Draws a grid of images: in each row, a random latent with its norm multiplied by `TEMPERATURES`."""
+    """Draws a grid of images in which each row has a random latent with its norm multiplied by `TEMPERATURES`."""
     centres = _random_latents(model, PAIRS)
     return _grid(model, np.asarray(latents.rescale(centres, jnp.array(TEMPERATURES))), folder / "rescaling.png")
 
@@ -150,8 +150,8 @@ def _grid(model: TrainedModel, path: np.ndarray, file: Folder) -> Folder:
 
 @contextlib.contextmanager
 def _axes(path: Folder) -> Iterator[Any]:
-    """Axes to draw on, with logarithmic scales; then saved as a picture."""
-    from matplotlib.figure import Figure  # takes a second, which training is spared
+    """Yields axes with logarithmic scales to draw on, then saves them as a picture."""
+    from matplotlib.figure import Figure  # takes a second, and training does not need it
 
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axes = figure.add_subplot(xscale="log", yscale="log")

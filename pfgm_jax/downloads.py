@@ -1,4 +1,4 @@
-"""Published files: downloaded once, continued where a download stopped, and checked."""
+"""Downloads published files once, resumes interrupted downloads, and verifies checksums."""
 
 import dataclasses
 import hashlib
@@ -22,11 +22,11 @@ class Published:
     """A published file.
 
     Attributes:
-      name: of the file.
-      url: where it is published.
-      size: in bytes.
-      sha256: its checksum.
-      trouble: what to say when it cannot be downloaded.
+      name: name of the file.
+      url: address of the file.
+      size: size in bytes.
+      sha256: checksum of the content.
+      trouble: advice to add to the error message when it cannot be downloaded.
     """
 
     name: str
@@ -37,17 +37,17 @@ class Published:
 
 
 def obtain(raw: Published, downloads: Path) -> Path:
-    """A published file: the user's own, in `downloads`/manual, or one that was downloaded, or a download.
+    """Returns the path of a published file: from `downloads`/manual, from `downloads`, or newly downloaded.
 
     Raises:
-      InputError: it cannot be had; says from where, and where to put it.
+      InputError: the download failed; the message says where to get the file and where to put it.
     """
     manual = downloads / "manual" / raw.name
     if manual.with_suffix("").is_dir() and raw.name.endswith("_lmdb.zip"):
         return manual.with_suffix("")
     if manual.is_file():
         if sha256(manual) != raw.sha256:
-            log.warning("%s is not the published file, by its checksum; it is used as it is", manual)
+            log.warning("%s does not have the checksum of the published file; it is used anyway", manual)
         return manual
     path = downloads / raw.name
     if path.is_file():
@@ -65,15 +65,15 @@ def obtain(raw: Published, downloads: Path) -> Path:
     if partial.stat().st_size != raw.size or sha256(partial) != raw.sha256:
         partial.unlink()
         raise InputError(
-            f"what {raw.url} gave is not {raw.name}, by its checksum{raw.trouble}; or get it elsewhere and put it at "
-            f"{manual}"
+            f"the file from {raw.url} does not have the checksum of {raw.name}{raw.trouble}; get it elsewhere and put "
+            f"it at {manual}"
         )
     partial.rename(path)
     return path
 
 
 def _download(raw: Published, partial: Path) -> None:
-    """Continues a download where it stopped."""
+    """Starts a download, or resumes it where it stopped."""
     have = partial.stat().st_size if partial.exists() else 0
     if have == raw.size:
         return
@@ -90,12 +90,12 @@ def _download(raw: Published, partial: Path) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
             received, promised = file.tell() - start, response.headers["Content-Length"]
-    if promised and received < int(promised):  # a connection that is lost looks like the end of the file
-        raise OSError(f"the connection was lost after {received} of {promised} bytes: run it again to go on")
+    if promised and received < int(promised):  # a lost connection looks like the end of the file
+        raise OSError(f"the connection was lost after {received} of {promised} bytes: run it again to resume")
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Computes the SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with (
         path.open("rb") as file,

@@ -1,4 +1,4 @@
-"""What an evaluation is made of: rows that survive interruptions, metrics, reports."""
+"""The parts of an evaluation: rows that survive interruptions, samples, metrics, likelihoods."""
 
 import io
 import json
@@ -28,26 +28,26 @@ log = logging.getLogger("pfgm_jax")
 Rows = dict[str, np.ndarray]
 Comparison = Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]
 
-# Images that are hashed, spread evenly over a split.
+# Number of images that are hashed, evenly spaced in a split.
 HASHED = 4096
 
 
 def rows_in_pieces(
     folder: Folder, record: dict[str, Any], total: int, size: int, compute: Callable[[int], Rows]
 ) -> Rows:
-    """Computes rows and saves them a piece at a time; reads those that an interrupted evaluation has saved.
+    """Computes rows and saves them piece by piece; reads the pieces that an interrupted evaluation has saved.
 
-    All processes call it; process 0 writes.
+    All processes must call it; process 0 writes.
 
     Args:
-      folder: receives a file a piece, and what made them; pieces that were made otherwise are removed.
-      record: of what makes them.
+      folder: folder for one file per piece, and the record; pieces with another record are removed.
+      record: settings that determine the rows.
       total: number of rows.
-      size: rows of a piece.
-      compute: number of a piece's first row -> arrays of `size` rows, of which those beyond `total` do not count.
+      size: number of rows per piece.
+      compute: number of a piece's first row -> arrays of `size` rows; rows beyond `total` are ignored.
 
     Returns:
-      Arrays of `total` rows, and the seconds [pieces] that each took.
+      Arrays of `total` rows, and the seconds [pieces] that each piece took.
     """
     record = json.loads(json.dumps({**record, "rows": size}))
     starts = range(0, total, size)
@@ -80,7 +80,7 @@ def _read_piece(folder: Folder, first: int) -> Rows:
 
 
 def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
-    """Counts the pieces, from the first on, that are there and whole."""
+    """Counts the complete pieces up to the first one that is missing or damaged."""
     made = folder / "record.json"
     try:
         same = made.exists() and json.loads(made.read_text()) == record
@@ -96,13 +96,13 @@ def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
             _read_piece(folder, first)
         except Exception as error:  # a damaged file can fail in any way
             if _piece(folder, first).exists():
-                log.warning("%s cannot be read (%s) and is made anew", _piece(folder, first), error)
+                log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), error)
             return i
     return len(starts)
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
-    """Draws samples of the run's seed in stored form, `samples`, and counts `evaluations` of the network.
+    """Draws `samples` in stored form with the run's seed, and counts the network's `evaluations`.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -119,10 +119,10 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
 
 
 def draw(model: TrainedModel, n: int) -> tuple[Float[np.ndarray, "n H W C"], Int[np.ndarray, " n"]]:
-    """Draws n samples of the run's seed, and shows how far it is.
+    """Draws n samples with the run's seed, and shows a progress bar.
 
     Returns:
-      Samples in network units, and evaluations of the network.
+      Samples in network units, and the number of network evaluations of each.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -136,12 +136,12 @@ def draw(model: TrainedModel, n: int) -> tuple[Float[np.ndarray, "n H W C"], Int
 
 
 def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder) -> dict[str, Any]:
-    """Draws `eval.num_samples` samples and compares them; returns the numbers of a report.
+    """Draws `eval.num_samples` samples and compares them with the training data; returns the values for a report.
 
     Args:
-      model: whose samples.
+      model: a trained model.
       compare: see `create_comparison`.
-      folder: receives the samples.
+      folder: folder for the samples.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -149,7 +149,7 @@ def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder)
     config = model.config
     rows = draw_samples(model, folder, config.eval.num_samples)
     found = compare(rows["samples"])
-    # The first batch has compiled.
+    # The first batch includes compilation.
     seconds = float(np.median(rows["seconds"][1:] if len(rows["seconds"]) > 1 else rows["seconds"]))
     speed = min(config.sampling.batch_size, config.eval.num_samples) / seconds
     evaluations = float(rows["evaluations"].mean())
@@ -157,13 +157,13 @@ def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder)
 
 
 def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
-    """Creates what computes FID and its kin of images beside the training data.
+    """Creates a function that computes FID and other metrics of images against the training data.
 
-    All processes call it, and what it returns; process 0 computes on its own devices, and the others are given {}.
+    All processes must call it and the function. Process 0 computes on its own devices; the others get {}.
 
     Raises:
-      InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. What is
-        returned raises those of `metrics.evaluate`.
+      InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. The function
+        raises the errors of `metrics.evaluate`.
     """
     compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset))
     return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
@@ -198,7 +198,7 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
     """Loads the images that `eval.bpd_dataset` names, in stored form.
 
     Raises:
-      InputError: there are none, or not such as the model takes.
+      InputError: there are none, or the model does not accept them.
     """
     name, count = config.eval.bpd_dataset, config.eval.num_images or None
     if name in ("test", "train"):
@@ -206,7 +206,7 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
         return split if count is None else split[:count]
     kind, _, path = name.partition(":")
     if kind == "folder":
-        # Bits are of images as they are: those of another size are not brought to the model's.
+        # Bits per dimension refer to the original images, so images of another size are not resized.
         pictures, shape = PictureFolder(Path(path).expanduser()), build.image_shape(config)
         if pictures.shape[1:] != shape:
             raise InputError(
@@ -221,20 +221,20 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
 
 
 def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:
-    """Describes the images of `eval.bpd_dataset`: how many, and a hash of (at most `HASHED` of) them."""
+    """Describes the images of `eval.bpd_dataset` by their number and a hash of at most `HASHED` of them."""
     return {"images": config.eval.bpd_dataset, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
 
 
 def likelihoods(
     model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]
 ) -> BitsPerDim:
-    """Computes bits per dimension of images; not a number where the ODE could not be solved.
+    """Computes bits per dimension of images; NaN where the ODE could not be solved.
 
     Args:
-      model: whose they are.
-      images: in stored form.
-      folder: receives them, a piece at a time.
-      record: of what the images are.
+      model: a trained model.
+      images: images in stored form.
+      folder: folder for the results, saved piece by piece.
+      record: description of the images.
     """
     options = model.config.eval
     made = {**model.record, **record, "divergence": options.divergence, "draws": options.num_probes}
@@ -253,13 +253,15 @@ def likelihoods(
 
 
 def summary_of_bits(found: BitsPerDim) -> dict[str, Any]:
-    """Computes mean bits per dimension, its standard error over images (None of one), and how many were solved."""
+    """Computes mean bits per dimension, its standard error (None for one image), and the number of solved images."""
     of_image = np.asarray(found.mean)
     solved = of_image[np.isfinite(of_image)]
     if len(solved) < len(of_image):
         log.warning("The ODE could not be solved for %d of %d images", len(of_image) - len(solved), len(of_image))
     if not len(solved):
-        raise InputError("the ODE could be solved for no image; loosen sampling.rtol and sampling.atol, or train on")
+        raise InputError(
+            "the ODE could not be solved for any image; loosen sampling.rtol and sampling.atol, or train longer"
+        )
     error = float(solved.std(ddof=1) / np.sqrt(len(solved))) if len(solved) > 1 else None
     return {
         "bits_per_dim": float(solved.mean()),

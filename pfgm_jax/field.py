@@ -1,16 +1,16 @@
 """The empirical Poisson field of a set of charges, as pure functions.
 
-The data are unit charges on the plane z = 0 of a space with N + 1 dimensions. The Green's function of the Laplacian
-there weighs the charge at distance d by d^-(N+1) (Xu et al. 2022, equation 4), and the field at (x, z) is the weighted
-mean of the vectors that point to the charges.
+The data are unit charges on the plane z = 0 of a space with N + 1 dimensions. There the Green's function of the
+Laplacian weights the charge at distance d by d^-(N+1) (Xu et al. 2022, equation 4), and the field at (x, z) is the
+weighted mean of the vectors to the charges.
 
 Two things make it exact in float32 and small in memory:
 
-* Only ratios of squared distances enter, always relative to the nearest charge k of the point:
-  w_j / w_k = exp(-(N+1)/2 · log1p((d²_j - d²_k) / d²_k)). The distances to k and to the next few charges are taken from
-  differences of vectors; |x|² + |y|² - 2 x·y would round them to nothing near a charge.
+* Only ratios of squared distances are used, relative to the nearest charge k of the point:
+  w_j / w_k = exp(-(N+1)/2 · log1p((d²_j - d²_k) / d²_k)). The distances to k and to the next few charges are computed
+  from differences of vectors; near a charge, |x|² + |y|² - 2 x·y would lose them to rounding.
 * The differences d²_j - d²_k come from one matrix product, and the sum over charges from another, so nothing of size
-  b·R·N is ever stored. Charges are read in chunks, and partial fields of chunks are merged as they come.
+  b·R·N is ever stored. Charges are read in chunks, and the partial fields of the chunks are merged one after another.
 """
 
 import functools
@@ -21,9 +21,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-# In few dimensions many charges compete at every distance, so that rounding in a matrix product would show in the
-# weights; there the differences are cheap to take one by one. In many dimensions one product is far faster, and the
-# weights are so sharp that near a charge only the few nearest matter; the differences to those are taken exactly.
+# In few dimensions many charges compete at every distance, so rounding in a matrix product would affect the weights;
+# there individual differences are cheap. In many dimensions one product is far faster. The weights are then so sharp
+# that near a charge only the few nearest charges matter, and the differences to those are computed exactly.
 DIRECT_DIMENSIONS = 16
 EXACT_NEIGHBOURS = 8
 
@@ -31,35 +31,35 @@ Decode = Callable[[Num[Array, "r ..."], Int[Array, " r"]], Float[Array, "r N"]]
 
 
 class PartialField(NamedTuple):
-    """What some of the charges say of each point; weights are relative to the nearest of them, whose own is 1."""
+    """The contribution of some charges to the field at each point; weights are relative to the nearest, which has 1."""
 
     nearest: Float[Array, "b N"]  # position of the nearest charge
-    order: Float[Array, " b"]  # |x - y|² of it
-    distance2: Float[Array, " b"]  # the same with z²
+    order: Float[Array, " b"]  # |x - y|² to the nearest charge
+    distance2: Float[Array, " b"]  # |x - y|² + z² to the nearest charge
     weight: Float[Array, " b"]  # sum of the weights of all other charges
     moment: Float[Array, "b N"]  # weighted sum of (charge - nearest) over all other charges
 
 
 def _relative_weight(excess: Float[Array, "..."], distance2: Float[Array, "..."], dim: int) -> Float[Array, "..."]:
-    """(d² / (d² + excess))^((N+1)/2): the weight of a charge whose squared distance is larger by `excess`."""
+    """Computes (d² / (d² + excess))^((N+1)/2), the weight of a charge whose squared distance is larger by `excess`."""
     return jnp.exp(-0.5 * (dim + 1) * jnp.log1p(excess / distance2))
 
 
 def _field_of_chunk(
     x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "R N"], counted: Array | None
 ) -> PartialField:
-    """The partial field of one chunk of charges, of which those with `counted` False are left out."""
+    """Computes the partial field of one chunk of charges, leaving out those with `counted` False."""
     if counted is None:
         counted = jnp.ones(len(charges), bool)
     if x.shape[-1] <= DIRECT_DIMENSIONS:
-        squared = jnp.where(counted, jnp.sum((x[:, None] - charges) ** 2, axis=-1), jnp.inf)
-        return _direct_sum(x, z, jnp.broadcast_to(charges, (len(x), *charges.shape)), squared)
+        squared = jnp.where(counted[None], jnp.sum((x[:, None] - charges[None]) ** 2, axis=-1), jnp.inf)
+        return _direct_sum(x, z, jnp.broadcast_to(charges[None], (len(x), *charges.shape)), squared)
 
-    # Distances but for |x|². What is common to all charges would only cost digits: hence the centre.
-    centre = jnp.mean(charges, axis=0)
+    # Squared distances without |x|². Centring removes what is common to all charges, which would only cost digits.
+    centre = jnp.mean(charges, axis=0, keepdims=True)
     from_centre = charges - centre
     product = jnp.matmul(x - centre, from_centre.T, precision=jax.lax.Precision.HIGHEST)
-    order = jnp.where(counted, jnp.sum(from_centre**2, axis=-1) - 2.0 * product, jnp.inf)
+    order = jnp.where(counted[None], jnp.sum(from_centre**2, axis=-1)[None] - 2.0 * product, jnp.inf)
 
     # The few nearest charges, exactly.
     approximate, few = jax.lax.top_k(-order, min(EXACT_NEIGHBOURS, len(charges)))
@@ -81,20 +81,20 @@ def _field_of_chunk(
 def _direct_sum(
     x: Float[Array, "b N"], z: Float[Array, " b"], charges: Float[Array, "b c N"], squared: Float[Array, "b c"]
 ) -> PartialField:
-    """The partial field of a few charges for each point, at squared distances |x - y|² that are known exactly."""
+    """Computes the partial field of a few charges for each point from exact squared distances |x - y|²."""
     k = jnp.argmin(squared, axis=1)[:, None]
     nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
     order = jnp.take_along_axis(squared, k, axis=1)[:, 0]
-    # A point on a charge: all other charges get no weight, without dividing by zero.
+    # For a point on a charge, all other charges get zero weight, without dividing by zero.
     distance2 = jnp.maximum(order + z**2, jnp.finfo(x.dtype).tiny)
     others = _relative_weight(squared - order[:, None], distance2[:, None], x.shape[-1])
-    others = jnp.where(jnp.arange(charges.shape[1]) == k, 0.0, others)
+    others = jnp.where(jnp.arange(charges.shape[1])[None] == k, 0.0, others)
     moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
     return PartialField(nearest, order, distance2, jnp.sum(others, axis=1), moment)
 
 
 def merge_fields(a: PartialField, b: PartialField) -> PartialField:
-    """The partial field of the charges of both."""
+    """Merges two partial fields into that of all their charges."""
     dim = a.nearest.shape[-1]
     a_is_near = a.order <= b.order
     near, far = (
@@ -117,11 +117,11 @@ def partial_field(
     decode: Decode | None = None,
     count: int | Int[Array, ""] | None = None,
 ) -> PartialField:
-    """What some of the charges say of each point, to be merged with what the others say.
+    """Computes the partial field of some charges, to be merged with that of the others.
 
     Args:
       x, z, charges, chunk_size, decode: see `poisson_field`.
-      count: how many rows of `charges` are charges, at least 1; None for all.
+      count: number of rows of `charges` that are charges, at least 1; None for all.
 
     Raises:
       ValueError: there is no charge, or chunk_size is not positive.
@@ -139,7 +139,7 @@ def partial_field(
         return chunk.astype(x.dtype) if decode is None else decode(chunk, start + number)
 
     def add_chunk(partial, i):
-        # The last slice starts early enough to be whole; what it repeats of the one before it is not counted again.
+        # The last slice starts early enough to be complete; rows that it repeats are not counted again.
         start = jnp.minimum(i * size, rows - size)
         counted = start + number >= i * size
         if count is None:
@@ -156,7 +156,7 @@ def partial_field(
 
 
 def total_field(x: Float[Array, "b N"], z: Float[Array, " b"], partial: PartialField) -> Float[Array, "b N+1"]:
-    """The field at (x, z) once `partial` is that of all charges; see `poisson_field`."""
+    """Computes the field at (x, z) from the partial field of all charges; see `poisson_field`."""
     e_x = (partial.nearest - x) + partial.moment / (1.0 + partial.weight)[:, None]
     return jnp.concatenate([e_x, -z[:, None]], axis=1)
 
@@ -169,20 +169,20 @@ def poisson_field(
     chunk_size: int = 4096,
     decode: Decode | None = None,
 ) -> Float[Array, "b N+1"]:
-    """The empirical Poisson field of `charges` at the points (x, z), towards the charges.
+    """Computes the empirical Poisson field of `charges` at the points (x, z), pointing towards the charges.
 
     E(x, z) = Σ_j w_j (y_j - x, -z) with w_j ∝ (|x - y_j|² + z²)^(-(N+1)/2) and Σ_j w_j = 1, as in Algorithm 1 of Xu et
     al. 2022 (there with the opposite sign). On a charge it is zero.
 
     Args:
       x: data part of the points, in the units of the decoded charges.
-      z: the additional coordinate of each point, >= 0, in the same units.
-      charges: one charge a row: positions [R, N], or whatever `decode` turns into positions.
-      chunk_size: charges read at a time; memory is O(b·chunk_size + b·N).
-      decode: (rows of `charges`, their indices) -> positions [r, N] in x's dtype; None where rows are positions.
+      z: additional coordinate of each point, >= 0, in the same units.
+      charges: one charge per row: positions [R, N], or anything that `decode` turns into positions.
+      chunk_size: number of charges read at a time; memory is O(b·chunk_size + b·N).
+      decode: (rows of `charges`, their indices) -> positions [r, N] in x's dtype; None if rows are positions.
 
     Returns:
-      [b, N+1]; the last component is -z exactly.
+      The field [b, N+1]; its last component is exactly -z.
 
     Raises:
       ValueError: there is no charge, or chunk_size is not positive.
@@ -191,10 +191,10 @@ def poisson_field(
 
 
 def normalize_field(E: Float[Array, "b d"], gamma: float) -> Float[Array, "b d"]:
-    """The regression target √N · E / (|E| + γ) (Xu et al. 2022, section 3.2 and appendix B.1); 0 where E is 0.
+    """Computes the regression target √N · E / (|E| + γ) (Xu et al. 2022, section 3.2 and appendix B.1); 0 where E is 0.
 
     Args:
-      E: field vectors of d = N + 1 components, the z part last.
+      E: field vectors with d = N + 1 components, the z component last.
       gamma: γ, in the units of E.
     """
     dim = E.shape[-1] - 1

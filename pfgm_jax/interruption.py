@@ -1,4 +1,4 @@
-"""Ending a run early without losing work, and keeping two runs from writing in one workdir."""
+"""Stops runs early without losing work, and keeps two runs from writing to the same workdir."""
 
 import contextlib
 import json
@@ -19,10 +19,10 @@ log = logging.getLogger("pfgm_jax")
 
 
 class StopRequest:
-    """Whether the process was asked to end, by SIGTERM (as clusters do before they take a machine away) or SIGINT.
+    """A request to end the process, by SIGTERM (which clusters send before they take a machine away) or SIGINT.
 
     Attributes:
-      signal: by which signal; None so far.
+      signal: the signal that was received; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class StopRequest:
 
     @property
     def exit_status(self) -> int:
-        """What a process that such a signal ends exits with; SIGTERM where another process received it."""
+        """Returns the exit status of a process ended by the signal, or by SIGTERM if another process received it."""
         return 128 + (self.signal or signal.SIGTERM)
 
     def receive(self, signum: int, _frame: object) -> None:
-        """Notes the first signal; a second SIGINT ends the process at once."""
+        """Records the first signal; if a SIGINT follows, ends the process at once."""
         if self.signal is not None and signum == signal.SIGINT:
             os._exit(128 + signum)
         self.signal = self.signal or signum
@@ -42,7 +42,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listens for requests to stop; elsewhere than in the main thread, where signals cannot be received, in vain."""
+    """Listens for requests to stop; outside the main thread signals cannot be received, and it does nothing."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -57,12 +57,12 @@ def stop_requests() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def only_writer(workdir: Folder) -> Iterator[None]:
-    """Holds the lock of a workdir, which the system releases when the process ends, however it ends.
+    """Holds the lock of a workdir, which the system releases however the process ends.
 
-    In object stores there are no locks, and nothing is done.
+    Object stores have no locks; there it does nothing.
 
     Raises:
-      WorkdirInUseError: another run holds it.
+      WorkdirInUseError: another run holds the lock.
     """
     if not is_local(workdir):
         yield

@@ -1,15 +1,16 @@
 """Log densities and bits per dimension by the change of variables along the ODE.
 
-The ODE dx/dt = v(x, t) carries the data's density to the prior's. Along a trajectory from y at t_data to x at t_prior,
+The ODE dx/dt = v(x, t) transports the data's density to the prior's. On a trajectory from y at t_data to x at t_prior,
 
     log p(y) = log prior(x) + ∫ div v dt,        t from t_data to t_prior
 
 (Chen et al. 2018, theorem 1), where t is the logarithm of the noise level. The divergence is the trace of the Jacobian
-dv/dx: exactly, by one product with each unit vector, or estimated by random probes e as e·(dv/dx)e (Hutchinson 1989).
-Either needs products of the Jacobian with vectors, which forward differentiation gives at about the cost of v.
+dv/dx. It is either exact, from one product with each unit vector, or estimated with random probes e as e·(dv/dx)e
+(Hutchinson 1989). Both need Jacobian-vector products, which forward-mode differentiation computes at about the cost of
+v.
 
-What is measured is the density of the ODE as it is solved: take `Method.for_densities`. Solvers that do not choose
-their steps step in e^t, in which log densities are far from straight; likelihoods ask for an adaptive one.
+The result is the density of the ODE as it is solved, so use `Method.for_densities`. Solvers that are not adaptive step
+in e^t, in which log densities are far from straight, so likelihoods require an adaptive solver.
 """
 
 import dataclasses
@@ -33,18 +34,18 @@ Probes = Float[Array, "k b H W C"]
 
 ESTIMATES = ("rademacher", "gaussian")
 DIVERGENCES = (*ESTIMATES, "exact")
-# Unit vectors that the exact divergence takes at a time: the network's memory for so many images per image.
+# Number of unit vectors per batch in the exact divergence; each image then takes the memory of this many images.
 UNIT_VECTORS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Divergence:
-    """How to find the divergence.
+    """Options for computing the divergence.
 
     Attributes:
-      name: 'rademacher' or 'gaussian', by which the components of Hutchinson's probes are drawn, or 'exact'. Of the two
-        estimates, both unbiased, that of Rademacher probes (±1) varies less.
-      probes: averaged in each solve of the ODE; the exact divergence has none.
+      name: 'exact', or the distribution of Hutchinson's probes: 'rademacher' (±1) or 'gaussian'. Both estimates are
+        unbiased; Rademacher probes have less variance.
+      probes: number of probes to average in each solve of the ODE; unused by the exact divergence.
     """
 
     fields: ClassVar[Mapping[str, str]] = {"name": "eval.divergence"}
@@ -56,7 +57,7 @@ class Divergence:
         ranges.check(self, name=ranges.one_of(DIVERGENCES), probes=ranges.at_least(1))
 
     def draw(self, keys: Key[Array, " b"], shape: tuple[int, ...]) -> Probes | None:
-        """Probes for images of a shape, those of each image from its own key; None where the divergence is exact."""
+        """Draws probes for images of a given shape, each from its image's key; None for the exact divergence."""
         if self.name == "exact":
             return None
         distribution = jax.random.rademacher if self.name == "rademacher" else jax.random.normal
@@ -66,12 +67,12 @@ class Divergence:
 def estimated_divergence(
     f: VectorField, x: Float[Array, "b *shape"], probes: Float[Array, "k b *shape"]
 ) -> tuple[Float[Array, "b *shape"], Float[Array, " b"]]:
-    """f(x), and Hutchinson's estimate of its divergence: the mean of e·(df/dx)e over the probes e.
+    """Computes f(x) and Hutchinson's estimate of its divergence: the mean of e·(df/dx)e over the probes e.
 
     Args:
-      f: a vector field, of which each row of the result depends on the same row of x alone.
-      x: where.
-      probes: of mean zero and covariance one, for which the estimate is unbiased.
+      f: a vector field; each row of the result depends only on the same row of x.
+      x: points to evaluate at.
+      probes: random vectors with mean zero and identity covariance, which make the estimate unbiased.
     """
     value, products = jax.vmap(lambda e: jax.jvp(f, (x,), (e,)), out_axes=(None, 0))(probes)
     return value, jnp.mean(jnp.sum(probes * products, axis=range(2, probes.ndim)), axis=0)
@@ -80,12 +81,12 @@ def estimated_divergence(
 def exact_divergence(
     f: VectorField, x: Float[Array, "b *shape"], unit_vectors: int = UNIT_VECTORS
 ) -> tuple[Float[Array, "b *shape"], Float[Array, " b"]]:
-    """f(x) and its divergence, from N products of the Jacobian with unit vectors.
+    """Computes f(x) and its divergence from N products of the Jacobian with unit vectors.
 
     Args:
-      f: a vector field, of which each row of the result depends on the same row of x alone.
-      x: where; N is the number of components of a row.
-      unit_vectors: taken at a time.
+      f: a vector field; each row of the result depends only on the same row of x.
+      x: points to evaluate at; each row has N components.
+      unit_vectors: number of unit vectors per batch.
     """
     dim = math.prod(x.shape[1:])
 
@@ -99,9 +100,9 @@ def exact_divergence(
 
 
 class Likelihood(NamedTuple):
-    """Log densities image by image, in nats, and the parts they are the sum of. `check` it on the host."""
+    """Log densities of images, in nats, and the terms that add up to them. Call `check` on the host."""
 
-    log_prob: Float[Array | np.ndarray, " b"]  # density in network units; not a number where the solve failed
+    log_prob: Float[Array | np.ndarray, " b"]  # density in network units; NaN if the solve failed
     prior: Float[Array | np.ndarray, " b"]  # log density of the prior at `latent`
     volume: Float[Array | np.ndarray, " b"]  # the divergence, integrated over t from the data to the prior
     latent: Float[Array | np.ndarray, "b H W C"]  # where the image's trajectory meets the prior
@@ -109,13 +110,13 @@ class Likelihood(NamedTuple):
     ok: Bool[Array | np.ndarray, " b"]  # the image is finite, and so is all of the above
 
     def check(self, first: int = 0) -> "Likelihood":
-        """Returns itself if every image was solved; waits for the result.
+        """Waits for the result and returns it if every image was solved.
 
         Args:
-          first: number of the first image, by which a failed one is named.
+          first: number of the first image, for the error message.
 
         Raises:
-          SolveError: some were not.
+          SolveError: some images were not solved.
         """
         Solution(self.latent, self.evaluations, self.ok).check(first)
         return self
@@ -129,28 +130,28 @@ def log_prob(
     probes: Probes | None = None,
     context: Context = NO_CONTEXT,
 ) -> Likelihood:
-    """Computes the log density at x of the data's distribution as the network knows it; pure, to be jitted.
+    """Computes the log density at x of the model's distribution. The function is pure; callers may jit it.
 
-    The tolerances of an adaptive solver hold for x and, with equal weight, for the log density per dimension in nats.
+    The tolerances of an adaptive solver apply to x and, with equal weight, to the log density per dimension in nats.
 
     Args:
-      method: prior and ODE.
+      method: defines prior and ODE.
       net: a trained network.
       x: images in network units.
-      solver: how to solve the ODE.
-      probes: [k, b, H, W, C], of Hutchinson's estimate of the divergence; None: the exact divergence.
-      context: of each image.
+      solver: ODE solver.
+      probes: [k, b, H, W, C], probes of Hutchinson's estimate of the divergence; None for the exact divergence.
+      context: context of each image.
 
     Returns:
-      The log densities; where x is not finite or the solve failed, `ok` says so.
+      The log densities; `ok` is False where x is not finite or the solve failed.
     """
     dim, shape = math.prod(x.shape[1:]), x.shape[1:]
     finite = jnp.all(jnp.isfinite(x), axis=(1, 2, 3))
-    # An image that is not finite would be tried in ever smaller steps, to no end.
+    # With an image that is not finite, the solver would try ever smaller steps.
     start = jnp.where(finite[:, None, None, None], x, 1.0)
 
-    # The state has x and, N times over, the volume per dimension: the error norm is a mean over components, of which a
-    # single one would hardly count among thousands.
+    # The state holds x and N copies of the volume per dimension. The error norm is a mean over components, so a single
+    # copy would hardly count among thousands.
     def velocity(state, t, rows):
         context, probes = rows
         f = lambda x: method.velocity(net, x, t, context)
@@ -170,50 +171,50 @@ def log_prob(
 
 
 def stored_unit(scaling: Scaling) -> float:
-    """The length in network units of one unit of the stored data: of one grey level, or of 1 in a vector."""
+    """Returns the length in network units of one unit of the stored data: one grey level, or 1 in a vector."""
     return (scaling.high - scaling.low) / scaling.levels if scaling.levels else 1.0 / scaling.scale
 
 
 def to_bits_per_dim(log_prob: Float[Array | np.ndarray, "*b"], dim: int, unit: float) -> Array | np.ndarray:
-    """Bits per dimension, -log p / (N ln 2) - log2 unit.
+    """Converts log densities to bits per dimension, -log p / (N ln 2) - log2 unit.
 
     Args:
-      log_prob: in nats, of the density in network units.
+      log_prob: log density in network units, in nats.
       dim: N.
-      unit: length in network units of what counts as 1. For images it is one grey level, (high - low) / levels: with
-        256 levels in [-1, 1], 7 is added. For vectors it is 1 in the data's own units, see `stored_unit`.
+      unit: length in network units of the unit of the result. For images it is one grey level, (high - low) / levels,
+        which adds 7 for 256 levels in [-1, 1]. For vectors it is 1 in the data's own units; see `stored_unit`.
     """
     return -log_prob / (dim * math.log(2)) - math.log2(unit)
 
 
 class BitsPerDim(NamedTuple):
-    """Bits per dimension of every image in every draw. `check` it on the host."""
+    """Bits per dimension of every image in every draw. Call `check` on the host."""
 
-    bits: Float[Array | np.ndarray, "b draws"]  # not a number where the solve failed
+    bits: Float[Array | np.ndarray, "b draws"]  # NaN if the solve failed
     evaluations: Int[Array | np.ndarray, "b draws"]  # of the velocity and its divergence
     ok: Bool[Array | np.ndarray, "b draws"]
 
     @property
     def mean(self) -> Float[Array | np.ndarray, " b"]:
-        """The mean over draws, an unbiased estimate."""
+        """Returns the mean over draws, an unbiased estimate."""
         return self.bits.mean(axis=1)
 
     @property
     def standard_error(self) -> Float[Array | np.ndarray, " b"]:
-        """Of the mean over draws; not a number where there is only one."""
+        """Returns the standard error of the mean over draws; NaN for a single draw."""
         draws = self.bits.shape[1]
         if draws == 1:
             return np.full(len(self.bits), np.nan, np.float32)
         return self.bits.std(axis=1, ddof=1) / math.sqrt(draws)
 
     def check(self, first: int = 0) -> "BitsPerDim":
-        """Returns itself if every image was solved in every draw; waits for the result.
+        """Waits for the result and returns it if every image was solved in every draw.
 
         Args:
-          first: number of the first image, by which a failed one is named.
+          first: number of the first image, for the error message.
 
         Raises:
-          SolveError: some were not.
+          SolveError: some images were not solved.
         """
         ok = np.asarray(np.all(self.ok, axis=1))
         Solution(self.bits, np.max(self.evaluations, axis=1), ok).check(first)
@@ -233,24 +234,24 @@ def bits_per_dim(
     first_draw: int | Array = 0,
     context: Context = NO_CONTEXT,
 ) -> BitsPerDim:
-    """Bits per dimension of stored examples; pure, to be jitted by the caller.
+    """Computes bits per dimension of stored examples. The function is pure; callers may jit it.
 
-    Grey levels are dequantized: uniform noise of one level gives them a density, of which the mean log bounds the log
-    probability of the levels from below (Theis et al. 2016). Vectors have a density already; their bits are of that in
+    Grey levels are dequantized with uniform noise of one level, so that they have a density. Its mean log is a lower
+    bound on the log probability of the levels (Theis et al. 2016). Vectors already have a density. Their bits refer to
     their own units, before scaling, and may be negative.
 
     Args:
-      method: prior and ODE.
+      method: defines prior and ODE.
       net: a trained network.
-      key: with the index of the example and the number of the draw, decides the noise and the probes.
+      key: random key; noise and probes depend on it, the index of the example and the number of the draw.
       stored: grey levels or vectors.
-      index: of each example in its data set.
-      scaling: the network's; its `dequantize` is taken to be True.
-      solver: how to solve the ODE.
-      divergence: how to find the divergence.
-      draws: how many times noise and probes are drawn and the ODE is solved.
-      first_draw: number of the first draw, so that more of them can be added later.
-      context: of each example.
+      index: index of each example in its data set.
+      scaling: scaling of the network; `dequantize` is assumed to be True.
+      solver: ODE solver.
+      divergence: options for computing the divergence.
+      draws: number of times to draw noise and probes and solve the ODE.
+      first_draw: number of the first draw, so that more draws can be added later.
+      context: context of each example.
     """
     dequantized = dataclasses.replace(scaling, dequantize=True)
     shape = stored.shape[1:]

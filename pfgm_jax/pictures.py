@@ -1,4 +1,4 @@
-"""Images as pictures: pixels, PNG files, grids."""
+"""Converts images to pictures: pixels, PNG files, grids."""
 
 import math
 
@@ -10,12 +10,12 @@ from pfgm_jax.folders import Folder
 
 
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
-    """Grey levels 0 .. levels - 1 as 0 .. 255."""
+    """Scales grey levels 0 .. levels - 1 to 0 .. 255."""
     return np.round(images * (255.0 / (levels - 1))).astype(np.uint8)
 
 
 def to_picture(pixels: UInt8[np.ndarray, "H W C"]) -> Image.Image:
-    """A picture of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels."""
+    """Creates a picture with 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
@@ -28,13 +28,13 @@ def save_picture(path: Folder, pixels: UInt8[np.ndarray, "H W C"]) -> None:
 def image_grid(
     images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4, columns: int = 0
 ) -> UInt8[np.ndarray, "H2 W2 C"]:
-    """Images side by side in a grid on a grey ground.
+    """Arranges images in a grid on a grey background.
 
     Args:
       images: 8-bit pixels.
       shortest: each image is enlarged, pixel by pixel, until its shorter side has at least this length.
-      gap: pixels around each image.
-      columns: of the grid; 0 for one that is nearly square.
+      gap: number of pixels around each image.
+      columns: number of columns; 0 for a grid that is nearly square.
     """
     n, h, w, c = images.shape
     columns = columns or math.ceil(math.sqrt(n))

@@ -1,4 +1,4 @@
-"""Pictures of the field, of its lines, and of samples on their way along them."""
+"""Draws the field, its lines, and samples on their way along them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from pfgm_jax import pictures
 
 matplotlib.use("Agg")
 
-# Charges drawn at most.
+# Maximum number of charges that are drawn.
 MOST_CHARGES = 2000
 
 
@@ -28,16 +28,16 @@ def field_lines_and_samples(
     radius: float,
     title: str = "Learned field lines",
 ) -> None:
-    """Field lines in three dimensions from charges in the plane up to a hemisphere, and samples beside the data.
+    """Draws field lines in three dimensions from charges in the plane up to a hemisphere, and samples beside the data.
 
     Args:
-      path: of the picture, a PNG file.
+      path: path of the PNG file.
       lines: positions of L lines at T heights.
       heights: z of each position, ascending.
       data: the charges.
-      samples: drawn by the model.
-      radius: of the hemisphere, at which lines are cut.
-      title: of the field lines.
+      samples: samples of the model.
+      radius: radius of the hemisphere, where lines are cut.
+      title: title of the field lines.
     """
     figure = Figure(figsize=(15, 5.5), layout="constrained")
     space = figure.add_subplot(1, 3, 1, projection="3d")
@@ -59,7 +59,7 @@ class Plane(NamedTuple):
     """A plane with the field in it."""
 
     title: str
-    axes: tuple[str, str]  # their names
+    axes: tuple[str, str]  # names of the axes
     points: Float[np.ndarray, "m 2"]  # where arrows are drawn
     vectors: Float[np.ndarray, "m 2"]  # the field there; only its direction is drawn
     charges: Float[np.ndarray, "n 2"]
@@ -67,11 +67,11 @@ class Plane(NamedTuple):
 
 
 def field_arrows(path: Path, planes: Sequence[Plane]) -> None:
-    """The field's direction in one or more planes, beside one another.
+    """Draws the field's direction in one or more planes, side by side.
 
     Args:
-      path: of the picture, a PNG file.
-      planes: what to draw; the points set the limits of the axes.
+      path: path of the PNG file.
+      planes: the planes to draw; their points set the limits of the axes.
     """
     figure = Figure(figsize=(5 * len(planes), 5), layout="constrained")
     for place, plane in enumerate(planes, 1):
@@ -92,13 +92,13 @@ def field_arrows(path: Path, planes: Sequence[Plane]) -> None:
 def rise(
     lines: Float[np.ndarray, "T L 2"], heights: Float[np.ndarray, " T"], radius: float, stages: int
 ) -> Float[np.ndarray, "stages L 3"]:
-    """Points on field lines from the plane to a hemisphere, evenly spaced along each line up to there.
+    """Computes evenly spaced points on each field line from the plane to a hemisphere.
 
     Args:
       lines: positions of L lines at T heights.
       heights: z of each position, ascending.
-      radius: of the hemisphere; every line has to start inside it and to end outside.
-      stages: points on each line; the first is its start, the last is on the hemisphere.
+      radius: radius of the hemisphere; every line must start inside it and end outside.
+      stages: number of points on each line; the first is its start, the last is on the hemisphere.
 
     Raises:
       ValueError: a line does not cross the hemisphere.
@@ -110,7 +110,7 @@ def rise(
     found = []
     for line, distance in zip(space.transpose(1, 0, 2), distances.T, strict=True):
         after = int(np.argmax(distance > radius))
-        # Where the last piece meets the sphere |p + s d| = radius.
+        # The last segment meets the sphere where |p + s d| = radius.
         p, d = line[after - 1], line[after] - line[after - 1]
         share = (-p @ d + np.sqrt((p @ d) ** 2 + (d @ d) * (radius**2 - p @ p))) / (d @ d)
         inside = np.concatenate([line[:after], [p + share * d]])
@@ -121,13 +121,13 @@ def rise(
 
 
 def rise_gif(path: Path, stages: Float[np.ndarray, "T L 3"], radius: float, milliseconds: int = 80) -> None:
-    """Charges that rise from the plane to a hemisphere, and return.
+    """Animates charges that rise from the plane to a hemisphere, and return.
 
     Args:
-      path: of the moving picture, a GIF file.
+      path: path of the GIF file.
       stages: positions of the charges, from the plane to the hemisphere; see `rise`.
-      radius: of the hemisphere.
-      milliseconds: of each stage; the first and the last are held.
+      radius: radius of the hemisphere.
+      milliseconds: duration of each stage; the first and the last are held longer.
     """
     colours = _angle_colours(stages[0])
     frames = []
@@ -153,16 +153,16 @@ def with_and_without_z(
     samples: Float[np.ndarray, "m 2"],
     radius: float,
 ) -> None:
-    """Why the additional dimension is needed: where field lines end without and with it.
+    """Draws where field lines end without and with the additional dimension, to show why it is needed.
 
     Args:
-      path: of the picture, a PNG file.
+      path: path of the PNG file.
       flat_lines: trajectories of the field of charges in the plane itself, from far away inwards.
       lines: field lines of the same charges in space, at S heights.
       heights: z of each position, ascending.
       data: the charges.
-      samples: where trajectories from the uniform hemisphere end.
-      radius: at which lines are cut.
+      samples: ends of trajectories from the uniform hemisphere.
+      radius: radius at which lines are cut.
     """
     figure = Figure(figsize=(15, 5.5), layout="constrained")
     axes = figure.add_subplot(1, 3, 1)
@@ -184,11 +184,11 @@ def with_and_without_z(
 
 
 def trajectory_grid(path: Path, pixels: UInt8[np.ndarray, "T n H W C"], heights: Float[np.ndarray, " T"]) -> None:
-    """Samples on their way from the prior to the data: one in each row, a z in each column.
+    """Draws samples on their way from the prior to the data: one sample per row, one z per column.
 
     Args:
-      path: of the picture, a PNG file.
-      pixels: of n samples at T heights; 1, 3 or 4 channels.
+      path: path of the PNG file.
+      pixels: pixels of n samples at T heights; 1, 3 or 4 channels.
       heights: z of each column.
     """
     columns, rows, height, width, _ = pixels.shape
@@ -208,24 +208,24 @@ def trajectory_grid(path: Path, pixels: UInt8[np.ndarray, "T n H W C"], heights:
 
 
 def trajectory_gif(path: Path, pixels: UInt8[np.ndarray, "T n H W C"], milliseconds: int = 80) -> None:
-    """A grid of samples that moves from the prior to the data.
+    """Animates a grid of samples that moves from the prior to the data.
 
     Args:
-      path: of the moving picture, a GIF file.
-      pixels: of n samples at T moments; 1 or 3 channels.
-      milliseconds: of each moment; the last is held.
+      path: path of the GIF file.
+      pixels: pixels of n samples at T moments; 1 or 3 channels.
+      milliseconds: duration of each moment; the last is held longer.
     """
     frames = [pictures.image_grid(moment, gap=2) for moment in pixels]
     _save_gif(path, frames, [milliseconds] * (len(frames) - 1) + [20 * milliseconds])
 
 
 def _some(charges: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m 2"]:
-    """At most MOST_CHARGES of them, or fewer, evenly spread."""
+    """Returns at most MOST_CHARGES evenly spaced charges."""
     return charges[:: -(-len(charges) // MOST_CHARGES)]
 
 
 def _angle_colours(positions: Float[np.ndarray, "L d"]) -> Float[np.ndarray, "L 4"]:
-    """Colours by the direction in the plane."""
+    """Returns colours by the direction in the plane."""
     angle = np.arctan2(positions[:, 1], positions[:, 0])
     return matplotlib.colormaps["hsv"]((angle + np.pi) / (2 * np.pi))
 
@@ -236,7 +236,7 @@ def _draw_charges(space, data: Float[np.ndarray, "n 2"]) -> None:
 
 
 def _draw_lines(space, lines: Float[np.ndarray, "T L 2"], heights: Float[np.ndarray, " T"], radius: float) -> None:
-    """Lines up to where they leave the hemisphere."""
+    """Draws lines up to where they leave the hemisphere."""
     inside = np.sum(lines**2, axis=-1) + heights[:, None] ** 2 <= radius**2
     colours = _angle_colours(lines[0])
     for i in range(lines.shape[1]):
@@ -245,7 +245,7 @@ def _draw_lines(space, lines: Float[np.ndarray, "T L 2"], heights: Float[np.ndar
 
 
 def _draw_hemisphere(space, radius: float) -> None:
-    # As lines: a shaded surface would break up into patches in the few colours of a GIF.
+    # A wireframe, because a shaded surface would break up into patches in the few colours of a GIF.
     azimuth, polar = np.meshgrid(np.linspace(0, 2 * np.pi, 61), np.linspace(0, np.pi / 2, 31))
     space.plot_wireframe(
         radius * np.sin(polar) * np.cos(azimuth),
@@ -267,14 +267,14 @@ def _pixels(figure: Figure) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _save_gif(path: Path, frames: Sequence[UInt8[np.ndarray, "H W C"]], milliseconds: Sequence[int]) -> None:
-    """Frames shown for so long each, over and over: grey ones to the bit, coloured ones in 256 colours of them all."""
+    """Saves frames as a GIF that loops: grey frames exactly, coloured frames with a common palette of 256 colours."""
     shown = [pictures.to_picture(frame) for frame in frames]
     if shown[0].mode != "L":
         some = Image.fromarray(np.concatenate(frames[:: -(-len(frames) // 8)]))
-        # A palette by coverage: by frequency, few pixels in bright colours would lose against the many of the ground.
+        # A palette by coverage: by frequency, the few bright pixels would lose to the many background pixels.
         palette = some.quantize(256, method=Image.Quantize.MAXCOVERAGE)
         colours = np.reshape(palette.getpalette() or [], (-1, 3))
-        colours[colours.sum(axis=1).argmax()] = 255  # the ground, which it only comes near
+        colours[colours.sum(axis=1).argmax()] = 255  # the background, which the palette only approximates
         palette.putpalette(colours.ravel().tolist())
         shown = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in shown]
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=list(milliseconds), loop=0)

@@ -1,4 +1,4 @@
-"""What sampling, evaluation and likelihoods leave in a workdir: pictures, tables, JSON."""
+"""Writes the results of sampling, evaluation and likelihoods to a workdir: pictures, tables, JSON."""
 
 import json
 import math
@@ -20,13 +20,13 @@ GRID_SAMPLES = 64
 def write_samples(
     folder: Folder, stored: Num[np.ndarray, "n H W C"], evaluations: Int[np.ndarray, " n"], levels: int
 ) -> None:
-    """Writes samples as samples.npz, and images as grid.png and one PNG file an image.
+    """Writes samples to samples.npz, and images also to grid.png and one PNG file each.
 
     Args:
-      folder: receives the files; images of an earlier, larger number of samples are removed.
+      folder: folder for the files; numbered images of an earlier call are removed.
       stored: grey levels or vectors.
-      evaluations: of the network, for each.
-      levels: of grey; 0 for vectors.
+      evaluations: number of network evaluations of each sample.
+      levels: number of grey levels; 0 for vectors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for image in folder.glob("[0-9]*.png"):
@@ -42,12 +42,12 @@ def write_samples(
 
 
 def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:
-    """Writes bits per dimension image by image, as `table.csv` and `table.json`.
+    """Writes bits per dimension of each image to `table.csv` and `table.json`.
 
     Args:
-      folder: receives the files.
-      found: of every image in every draw.
-      summary: what else table.json holds.
+      folder: folder for the files.
+      found: bits per dimension of every image in every draw.
+      summary: further content of table.json.
     """
     columns = zip(found.mean, found.standard_error, found.evaluations.sum(axis=1), strict=True)
     rows = [
@@ -63,7 +63,7 @@ def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, A
 
 
 def write_report(workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:
-    """Writes the report of an evaluation as eval/<step>.json, and its numbers to TensorBoard."""
+    """Writes the report of an evaluation to eval/<step>.json, and its numbers to TensorBoard."""
     values = config_files.to_dict(model.config)
     content = {**report, "config": {group: values[group] for group in ("data", "sampling", "eval")}}
     write_whole(workdir / "eval" / f"{model.step}.json", (json.dumps(content, indent=1) + "\n").encode())
@@ -74,7 +74,7 @@ def write_report(workdir: Folder, model: TrainedModel, report: dict[str, Any]) -
 
 
 def table(reports: list[dict[str, Any]]) -> str:
-    """Formats reports side by side, one line a number."""
+    """Formats reports side by side, one value per line."""
     names = list(dict.fromkeys(name for report in reports for name in report))
     shown = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
     return "\n".join(

@@ -1,8 +1,8 @@
-"""Devices and processes. The only file that knows the mesh.
+"""Devices and processes. This is the only file that knows the mesh.
 
-All devices of all processes form one line. Parameters, their average and the optimiser's moments are whole on each
-device; batches, charges and samples are shared out among them by rows. What a step computes does not depend on how
-many devices there are, but for the order in which sums are rounded.
+All devices of all processes form one line. Parameters, their average and the optimiser's moments are replicated on
+each device; batches, charges and samples are sharded by rows. The result of a step does not depend on the number of
+devices, except for the order in which sums are rounded.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ from pfgm_jax.errors import InputError, PfgmError
 AXIS = "data"
 ROWS, WHOLE = PartitionSpec(AXIS), PartitionSpec()
 
-# How many processes a cluster has started, by what it sets in their environments.
+# Environment variables in which clusters set the number of processes.
 _PROCESS_COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-# A process that died is noticed after this time.
+# Time after which the death of a process is noticed.
 _HEARTBEAT_SECONDS = 30
 _LONGEST_TEXT = 2000
 
@@ -35,16 +35,16 @@ T = TypeVar("T")
 
 
 def start_processes(multihost: bool) -> None:
-    """Connects the processes of a run, before anything else of JAX is called; does nothing where there is but one.
+    """Connects the processes of a run, before any other call to JAX; does nothing if there is only one.
 
-    On Cloud TPU pods, with SLURM, Open MPI and Kubernetes JAX finds out by itself who the others are. Elsewhere
-    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID say so.
+    JAX finds the other processes itself on Cloud TPU pods and with SLURM, Open MPI and Kubernetes. Elsewhere, set
+    JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
     Args:
       multihost: whether there are other processes even if the environment does not say so (as on a TPU pod).
 
     Raises:
-      InputError: the others are not known, or do not answer.
+      InputError: the other processes are unknown or do not answer.
     """
     environment = os.environ
     counts = [int(environment[name]) for name in _PROCESS_COUNTS if environment.get(name, "").isdigit()]
@@ -57,7 +57,7 @@ def start_processes(multihost: bool) -> None:
         )
         jax.distributed.initialize(num_processes=count, process_id=number, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
         if threading.current_thread() is threading.main_thread():
-            # JAX has taken the signal for a service that is not used here.
+            # JAX has installed a handler for a service that is not used here.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
     except (ValueError, RuntimeError) as error:
         raise InputError(
@@ -67,17 +67,17 @@ def start_processes(multihost: bool) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what one process writes."""
+    """Returns whether this is process 0, which does what only one process may do."""
     return jax.process_index() == 0
 
 
 def first_text(text: str) -> str:
-    """The first text, in the order of the processes, that is not empty; the same in all of them.
+    """Returns the first text that is not empty, in the order of the processes; the same in all of them.
 
-    Every process calls it, and waits for the others.
+    Every process must call it, and waits for the others.
 
     Args:
-      text: what this process has to say.
+      text: text of this process.
     """
     if jax.process_count() == 1:
         return text
@@ -89,13 +89,14 @@ def first_text(text: str) -> str:
 
 
 def on_first_process(action: Callable[[], T]) -> T | None:
-    """Runs an action in process 0, while the others wait for it.
+    """Runs an action in process 0 while the others wait for it.
 
     Returns:
-      What it returns; None in the other processes.
+      The result of the action; None in the other processes.
 
     Raises:
-      PfgmError: in the others, with the message of what it raised in process 0, where that is raised itself.
+      PfgmError: in the other processes, if the action raised an exception in process 0, with its message. Process 0
+        raises the exception itself.
     """
     result, error = None, None
     if is_first():
@@ -112,12 +113,12 @@ def on_first_process(action: Callable[[], T]) -> T | None:
 
 
 class SharedRows(NamedTuple):
-    """Rows of an array, each on one device; the rest of a device's part, if any, repeats its last.
+    """The rows of an array, sharded over devices; parts are padded to equal length by repeating their last row.
 
     Attributes:
       rows: D parts of r rows.
-      index: of each row in the array.
-      count: how many rows of each part are not repeated.
+      index: index of each row in the array.
+      count: number of rows of each part without padding.
     """
 
     rows: Num[Array, "Dr ..."]
@@ -133,50 +134,50 @@ class Devices:
 
     @classmethod
     def all(cls) -> "Devices":
-        """Those that JAX knows."""
-        # By processes, which `place` counts on; a mesh that follows the wires of a TPU pod would not be.
+        """Returns all devices that JAX knows."""
+        # Ordered by process, as `place` requires. A mesh that follows the topology of a TPU pod would not be.
         order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         return cls(jax.sharding.Mesh(np.array(order), (AXIS,), axis_types=(AxisType.Auto,)))
 
     @classmethod
     def of_this_process(cls) -> "Devices":
-        """Those of this process alone, for what one process does while others wait."""
+        """Returns the devices of this process, for work that one process does while the others wait."""
         return cls(jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,)))
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Returns the number of devices."""
         return self.mesh.size
 
     @property
     def whole(self) -> NamedSharding:
-        """The sharding of what is whole on each device."""
+        """Returns the sharding that replicates arrays on each device."""
         return NamedSharding(self.mesh, WHOLE)
 
     @property
     def rows(self) -> NamedSharding:
-        """The sharding of what is shared out by rows."""
+        """Returns the sharding that splits arrays by rows."""
         return NamedSharding(self.mesh, ROWS)
 
     # Outside of jit
 
     def place(self, rows: PyTree) -> PyTree:
-        """Shares out rows, of which each process passes its own: those of the first process come first."""
+        """Shards rows by device; each process passes its own rows, in the order of the processes."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.rows, a), rows)
 
     def round_up(self, rows: int) -> int:
-        """The least number of rows, at least so many, that can be shared out evenly."""
+        """Rounds a number of rows up to a multiple of the number of devices."""
         return -(-rows // self.count) * self.count
 
     def place_whole(self, tree: PyTree) -> PyTree:
-        """Brings what is the same in all processes to every device."""
+        """Replicates arrays that are the same in all processes on every device."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.whole, np.asarray(a)), tree)
 
     def share_out(self, array: Any) -> SharedRows:
-        """Shares out the rows of an array, from which each process reads those of its devices only.
+        """Shards the rows of an array; each process reads only the rows of its devices.
 
         Args:
-          array: has a shape, and is indexed with the numbers of rows; at least as many rows as there are devices.
+          array: an object with a shape, indexed by row numbers; it needs at least one row per device.
         """
         shape = array.shape
         bounds = np.arange(self.count + 1) * shape[0] // self.count
@@ -195,8 +196,8 @@ class Devices:
     # Within jit
 
     def gather(self, tree: PyTree) -> PyTree:
-        """Makes what is shared out by rows whole on each device."""
-        # Said as it is: a constraint on the sharding would leave XLA the choice of what to gather, and when.
+        """Gathers arrays that are sharded by rows on each device."""
+        # An explicit collective: a sharding constraint would let XLA choose what to gather, and when.
         together = lambda tree: jax.tree.map(lambda a: jax.lax.all_gather(a, AXIS, tiled=True), tree)
         return self.on_each(together, (ROWS,), WHOLE)(tree)
 
@@ -205,37 +206,37 @@ class Devices:
         return jax.lax.with_sharding_constraint(tree, self.whole)
 
     def split(self, tree: PyTree) -> PyTree:
-        """Computes each row on the device that it belongs to."""
+        """Computes each row on its own device."""
         return jax.lax.with_sharding_constraint(tree, self.rows)
 
     def on_each(self, function: Callable, arguments: Sequence[PartitionSpec], result: PartitionSpec) -> Callable:
-        """A function that each device runs on its part.
+        """Returns a function that each device runs on its part.
 
         Args:
-          function: of the parts; it may use `sum_over_devices` and `exchange`.
-          arguments: for each of its arguments ROWS, where a device gets its rows, or WHOLE.
-          result: ROWS or WHOLE, of all that it returns.
+          function: function of the parts; it may use `sum_over_devices` and `exchange`.
+          arguments: for each argument, ROWS if each device gets its rows, or WHOLE.
+          result: ROWS or WHOLE, for all results.
         """
-        # Without the check, gradients of what is whole are those of a device's own part, to be summed by the function;
-        # with it they would be summed already, once for each microbatch.
+        # Without the check, gradients of replicated arrays are those of a device's own part, and the function sums
+        # them. With it, they would already be summed, once for each microbatch.
         return jax.shard_map(function, mesh=self.mesh, in_specs=tuple(arguments), out_specs=result, check_vma=False)
 
 
 def sum_over_devices(tree: PyTree) -> PyTree:
-    """In `Devices.on_each`: the sum of the parts, by one reduction."""
+    """Sums the parts of all devices in one reduction, inside `Devices.on_each`."""
     return jax.lax.psum(tree, AXIS)
 
 
 def exchange(rows: Float[Array, "b d"]) -> Float[Array, "D c d"]:
-    """In `Devices.on_each`: from a device's results for all rows, to all devices' results for its own c = b/D rows."""
+    """Sends each device the results of all devices for its own c = b/D rows, inside `Devices.on_each`."""
     return jax.lax.all_to_all(rows.reshape(jax.lax.axis_size(AXIS), -1, rows.shape[-1]), AXIS, 0, 0)
 
 
 class SharedRequest:
-    """A request that any process may receive, and that all answer at the same step.
+    """A request that any process may receive, and that all processes answer at the same step.
 
-    It travels with the sums of the training step. All look at what came of it the same number of steps later, when it
-    is long known, so that nobody waits.
+    It is added to the sums of the training step. All processes read the result the same number of steps later, when it
+    has long been available, so that none has to wait.
     """
 
     LAG = 4
@@ -246,11 +247,11 @@ class SharedRequest:
         self._flag = functools.lru_cache(self._place_flag)
 
     def flag(self, asked: bool) -> Float[Array, " D"]:
-        """What this process has to say, as an argument of the step."""
+        """Returns this process's request as an argument of the training step."""
         return self._flag(asked)
 
     def answer(self, total: Float[Array, ""], asked: bool) -> bool:
-        """Whether all processes are to stop after the step that returned `total`, the sum of the flags."""
+        """Returns whether all processes should stop after the step that returned `total`, the sum of the flags."""
         if jax.process_count() == 1:
             return asked
         self._answers.append(total)

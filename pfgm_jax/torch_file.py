@@ -1,8 +1,8 @@
 """Reads files written by torch.save, without torch and without executing anything in them.
 
-Since torch 1.6 such a file is a zip archive of a pickle and raw tensors. Before, as the published Inception weights
-still are, it was five pickles one after the other (a magic number, the version of the format, the sizes of C types, the
-object, the names of its storages) and then the numbers of each storage, with their count before them.
+Since torch 1.6 such a file is a zip archive of a pickle and raw tensors. The older format, which the published
+Inception weights still have, is a sequence of five pickles (a magic number, the version of the format, the sizes of C
+types, the object, the names of its storages) followed by the values of each storage, preceded by their count.
 """
 
 import pickletools
@@ -15,7 +15,7 @@ import numpy as np
 from pfgm_jax.errors import InputError
 from pfgm_jax.torch_pickle import Machine, RefusedError, Storage
 
-# A checkpoint's pickle holds names and shapes; its tensors are elsewhere.
+# A checkpoint's pickle holds only names and shapes; its tensors are stored separately.
 LARGEST_PICKLE = 1 << 26
 
 _OLD_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -23,21 +23,21 @@ _OLD_VERSION = 1001
 
 
 def read_torch_file(path: Path) -> Any:
-    """The content of a file written by torch.save, with tensors as NumPy arrays; executes no code in it.
+    """Reads a file written by torch.save, with tensors as NumPy arrays, without executing code in it.
 
     Args:
-      path: of a file that any version of torch wrote.
+      path: path of a file written by any version of torch.
 
     Returns:
       Dictionaries, lists, tuples, arrays, numbers and text, as they were saved.
 
     Raises:
-      InputError: there is no such file, it is of another format or damaged, or it asks for anything else than tensors,
+      InputError: there is no such file, it has another format or is damaged, or it contains anything but tensors,
         containers, text and numbers.
     """
     try:
         with path.open("rb") as file:
-            old = file.read(1) == b"\x80"  # with which a pickle begins
+            old = file.read(1) == b"\x80"  # the first byte of a pickle
             file.seek(0)
             return _read_old(file, path.stat().st_size) if old else _read_archive(file)
     except FileNotFoundError:
@@ -46,12 +46,12 @@ def read_torch_file(path: Path) -> Any:
         raise InputError(f"{path} is refused: {_plain(error)}; nothing in it was executed") from None
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(
-            f"{path} cannot be read ({_plain(error)}); it should be a file that torch.save wrote: copy it anew"
+            f"{path} cannot be read ({_plain(error)}); it should be a file that torch.save wrote: copy it again"
         ) from None
 
 
 def _plain(error: Exception) -> str:
-    """One printable line, since what an error says may come from the file."""
+    """Returns an error's message as one printable line, because it may contain text from the file."""
     text = str(error) or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
@@ -83,14 +83,14 @@ def _read_archive(file: BinaryIO) -> Any:
 def _part(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
-        # Torch does not compress; a forged file could fill the memory so.
+        # Torch does not compress. A forged file could use compression to fill the memory.
         raise ValueError(f"its part {name} is compressed or larger than {most} bytes")
     return archive.read(entry)
 
 
 def _read_old(file: BinaryIO, size: int) -> Any:
     storages: dict[str, Storage] = {}
-    left = size  # all storages together have no more bytes than the file
+    left = size  # all storages together cannot have more bytes than the file
 
     def storage(reference: Any) -> Storage:
         nonlocal left
@@ -128,7 +128,7 @@ def _read_old(file: BinaryIO, size: int) -> Any:
 
 
 def _next_pickle(file: BinaryIO) -> bytes:
-    """The bytes of the pickle that begins here; leaves the file after them."""
+    """Reads the bytes of the pickle that begins at the file's position, and moves the position past them."""
     start = file.tell()
     for _ in pickletools.genops(file):
         if file.tell() - start > LARGEST_PICKLE:

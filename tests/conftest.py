@@ -3,6 +3,7 @@
 import os
 
 import jax
+import optax
 import pytest
 from jaxtyping import install_import_hook
 
@@ -13,6 +14,24 @@ from tests import compiling
 os.environ.setdefault("XLA_FLAGS", compiling.QUICKLY)
 
 install_import_hook("pfgm_jax", "tests.typechecker.check")
+
+# What JAX would broadcast or convert without a word is an error, but for powers of step counts inside Adam.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+_chain = optax.chain
+
+
+def _lenient_chain(*parts):
+    optimizer = _chain(*parts)
+
+    def update(updates, state, params=None):
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(updates, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+optax.chain = _lenient_chain
 
 
 def pytest_collection_modifyitems(items):

@@ -33,10 +33,10 @@ def gaussian_network(means, scale):
     """
     means = jnp.asarray(means, jnp.float32)
     dim = means.shape[1]
-    log_u = jnp.arange(-35.0, 30.0, min(0.3, 0.75 * math.sqrt(2 / (dim + 1))))  # of u s²
+    log_u = jnp.arange(-35.0, 30.0, min(0.3, 0.75 * math.sqrt(2 / (dim + 1))))[None, None]  # of u s²
 
     def net(x, z, context=None):
-        towards = means - x.reshape(len(x), 1, -1)
+        towards = means[None] - x.reshape(len(x), 1, -1)
         u = jnp.exp(log_u) / scale**2
         spread = 1 + 2 * u * scale**2
         squared = jnp.sum(towards**2, axis=2)[:, :, None]

@@ -103,7 +103,9 @@ def test_points_on_charges_have_no_field(dim):
 def test_charges_may_be_decoded_as_they_are_read():
     rng = np.random.default_rng(4)
     stored = rng.integers(0, 256, (500, 4, 4, 3), dtype=np.uint8)
-    decode = lambda rows, index: (rows.reshape(len(rows), -1) / 127.5 - 1 + 0.01 * index[:, None]).astype(jnp.float32)
+    decode = lambda rows, index: (
+        rows.reshape(len(rows), -1).astype(jnp.float32) / 127.5 - 1 + 0.01 * index[:, None].astype(jnp.float32)
+    )
     charges = np.asarray(decode(stored, np.arange(500)))
     x, z = charges[:9] + np.float32(1), np.ones(9, np.float32)
     assert row_errors(field(x, z, stored, chunk_size=77, decode=decode), exact_field(x, z, charges)).max() < 1e-5

@@ -108,8 +108,8 @@ def test_folders_without_usable_images_are_refused(tmp_path):
     for root, overrides, message in (
         (tmp_path / "none", {}, "and there is no such folder; give the path of one"),
         (empty, {}, "which holds no images (files such as .png and .jpg); name another folder"),
-        (text, {}, "of whose 1 images none can be read (it is not an image); name another folder"),
-        (bad, {}, "of whose 7 images 0 can be read (the first that cannot: 0002.gif); at least 2 are needed"),
+        (text, {}, "and none of its 1 images can be read (it is not an image); name another folder"),
+        (bad, {}, "and 0 of its 7 images can be read (the first that cannot: 0002.gif); at least 2 are needed"),
         (mixed, {"data.image_size": 0}, "data.image_size is 0, and data.dataset is"),
         (mixed, {"training.batch_size": 64}, "training.batch_size is 64, but"),
     ):

@@ -33,7 +33,7 @@ def tensors():
         (lambda t: t.update({"fc.bias": np.zeros(1000)}), r"fc.bias has shape \(1000,\) and not \(1008,\); give those"),
         (
             lambda t: t.update({"fc.weight": np.full((1008, 2048), np.nan)}),
-            "damaged: fc.weight is not finite; get them anew",
+            "damaged: fc.weight is not finite; download them again",
         ),
         (
             lambda t: t.update({"Mixed_7c.branch1x1.bn.running_var": -np.ones(320)}),
@@ -57,7 +57,7 @@ def test_damaged_weights_are_refused(tmp_path):
     named = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     named.write_bytes(b"half of it")
     begins = hashlib.sha256(b"half of it").hexdigest()[:8]
-    message = f"damaged: their SHA-256 begins with {begins} and not.*with 6726825d; get them anew from https"
+    message = f"damaged: their SHA-256 begins with {begins} and not.*with 6726825d; download them again from https"
     with pytest.raises(InputError, match=message):
         weights.load_weights(named)
     with pytest.raises(InputError, match="other.pth cannot be read"):
@@ -108,7 +108,7 @@ def test_weights_are_downloaded_once_and_checked(tmp_path, monkeypatch, server):
 
     path.unlink()
     server.content = b"changed"
-    with pytest.raises(InputError, match=f"what {published.url} gave is not {published.name}, by its checksum; or get"):
+    with pytest.raises(InputError, match=f"from {published.url} does not have the checksum of {published.name}; get"):
         weights.obtain_weights(tmp_path)
     assert not path.exists()
     monkeypatch.setattr(weights, "PUBLISHED", dataclasses.replace(published, url="http://localhost:9/weights.pth"))

@@ -38,7 +38,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_there_had_been_none(t
     process.send_signal(signum)
     told = process.communicate(timeout=60)[1]
     assert process.returncode == status
-    assert "Traceback" not in told and "is saved. To go on, run the same command again" in told
+    assert "Traceback" not in told and "is saved. To resume, run the same command again" in told
     (step,) = (int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
     assert step >= 10 and f"step {step} is saved" in told
     if signum == signal.SIGINT:
@@ -83,7 +83,7 @@ def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):
     result = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=300)
     assert result.returncode == 1
     (sentence,) = re.findall("error: a checkpoint cannot be written to .*", result.stderr)
-    assert sentence.endswith("make room there, and run the same command again")
+    assert sentence.endswith("free space there, and run the same command again")
     config = config_files.read(tmp_path)
     assert int(run_lib.train(config, tmp_path).step) == 6
     assert np.isfinite(json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["loss"])

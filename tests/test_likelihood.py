@@ -94,7 +94,7 @@ class _Field:
         self.W, self.b = rng.normal(size=(dim, dim)), rng.normal(size=dim)
 
     def __call__(self, x):
-        return jnp.tanh(x @ jnp.float32(self.W.T) + jnp.float32(self.b))
+        return jnp.tanh(x @ jnp.float32(self.W.T) + jnp.float32(self.b)[None])
 
     def jacobian(self, x):
         return (1 - np.tanh(self.W @ x + self.b) ** 2)[:, None] * self.W

@@ -146,7 +146,7 @@ def test_inception_score_of_known_predictions():
     sure = 2000.0 * np.eye(7)[np.arange(70) % 7]
     assert abs(inception_score(sure, splits=1)[0] - 7) < 1e-12  # knows each class, and all appear
     with pytest.raises(
-        InputError, match="the Inception score of 3 examples cannot be taken over 10 splits; give fewer"
+        InputError, match="the Inception score of 3 examples cannot be computed over 10 splits; give fewer"
     ):
         inception_score(np.zeros((3, 7)))
 
@@ -203,13 +203,11 @@ def test_unfit_samples_are_refused():
     compared = gaussian_statistics(np.random.default_rng(0))
     with pytest.raises(InputError, match="there are 1 samples, and a covariance needs at least 2; give more"):
         evaluate(Features(np.zeros((1, 8)), None), compared)
-    with pytest.raises(
-        InputError, match="the samples have 9 features each and the reference 8: it is of images of ano"
-    ):
+    with pytest.raises(InputError, match="the samples have 9 features each and the reference 8: it has images of ano"):
         evaluate(Features(np.zeros((4, 9)), None), compared)
     broken = np.zeros((4, 8))
     broken[2:, 3] = np.nan
-    with pytest.raises(InputError, match="the features of 2 sample images are NaN or infinite, first of number 2"):
+    with pytest.raises(InputError, match="the features of 2 sample images are NaN or infinite; the first is number 2"):
         evaluate(Features(broken, None), compared)
     with pytest.raises(InputError, match="there are no samples; give at least 2"):
         extract(np.zeros((0, 8, 8, 1), np.uint8), PixelExtractor())

@@ -97,17 +97,17 @@ def test_command_refuses_what_is_unfit(command, pictures, tmp_path):
         (tmp_path / "channels.npz", good, "channels.npz holds uint8 of shape .*; give uint8 .* with 1 or 3 channels"),
         (tmp_path / "names.npz", good, "names.npz holds the arrays pictures; name one samples or images or arr_0"),
         (good, tmp_path / "size.npz", "--samples are 4 x 5 x 3 numbers each and --reference 8 x 8 x 3; bring them to"),
-        (tmp_path / "cut.npz", good, "cut.npz cannot be read as .npy or .npz .*; save it anew"),
-        (good, tmp_path / "cut.npz", "cut.npz cannot be read as .npz .*; save it anew"),
+        (tmp_path / "cut.npz", good, "cut.npz cannot be read as .npy or .npz .*; save it again"),
+        (good, tmp_path / "cut.npz", "cut.npz cannot be read as .npz .*; save it again"),
         (tmp_path / "empty", good, "empty holds no images .files such as .png and .jpg.; name another folder"),
-        (tmp_path / "broken", good, "x.png cannot be read .it is not an image.; save it anew or take it away"),
+        (tmp_path / "broken", good, "x.png cannot be read .it is not an image.; save it again or remove it"),
         (tmp_path / "mixed", good, "6.png has 5 x 6 pixels, and .*4.png 5 x 4; bring all images to one size"),
     ):
         with pytest.raises(InputError, match=message):
             command("--samples", samples, "--reference", compared)
     (tmp_path / "mixed" / "6.png").unlink()
     (tmp_path / "mixed" / "4.png").write_bytes(whole[:60])
-    with pytest.raises(InputError, match="4.png cannot be read .*; save it anew or take it away"):
+    with pytest.raises(InputError, match="4.png cannot be read .*; save it again or remove it"):
         command("--samples", tmp_path / "mixed", "--reference", good)
     with pytest.raises(InputError, match="--levels is 300; give a number from 2 to 256"):
         command("--samples", good, "--reference", good, "--levels=300")

@@ -157,11 +157,11 @@ def test_damaged_files_are_named(tmp_path):
     raw_files.cifar10(manual)
     path = manual / "cifar-10-binary.tar.gz"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(InputError, match="cifar10 cannot be made from cifar-10-binary.tar.gz in .*; get them anew"):
+    with pytest.raises(InputError, match="cifar10 cannot be built from cifar-10-binary.tar.gz in .*; download them"):
         prepare_lib.prepare("cifar10", tmp_path)
     with tarfile.open(path, "w:gz"):
         pass
-    with pytest.raises(InputError, match="cifar10 cannot be made from"):
+    with pytest.raises(InputError, match="cifar10 cannot be built from"):
         prepare_lib.prepare("cifar10", tmp_path)
 
 
@@ -222,7 +222,7 @@ def test_downloads_are_checked_and_go_on_where_they_stopped(tmp_path, server, mo
 
     server.content = b"<html>quota exceeded</html>"
     with pytest.raises(
-        InputError, match=r"is not cifar-10-binary.tar.gz, by its checksum; .* put it at .*/manual/cifar"
+        InputError, match=r"not have the checksum of cifar-10-binary.tar.gz; .* put it at .*/manual/cifar"
     ):
         prepare_lib.prepare("cifar10", tmp_path / "other")
     assert list((tmp_path / "other" / "downloads").iterdir()) == []

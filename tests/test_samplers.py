@@ -162,7 +162,7 @@ CENTRES = np.array([[1.0, 0.2], [-0.4, 0.9], [-0.8, -0.7]])
 def _mixture_velocity(xp, x, t):
     """Equal parts of N(c, 0.1²) about each centre c; in NumPy or JAX."""
     variance = 0.01 + xp.exp(2 * t)
-    offset = x[:, None] - CENTRES.astype(x.dtype)
+    offset = x[:, None] - CENTRES.astype(x.dtype)[None]
     weights = xp.exp(-((offset**2).sum(-1) - (offset**2).sum(-1).min(1, keepdims=True)) / (2 * variance))
     weights = weights / weights.sum(1, keepdims=True)
     return xp.exp(2 * t) / variance * (weights[:, :, None] * offset).sum(1)

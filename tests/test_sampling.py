@@ -42,12 +42,12 @@ def test_exact_field_carries_the_prior_to_the_charges_in_equal_shares(dim):
 
 
 def test_one_charge_attracts_in_a_straight_line():
-    y = jnp.linspace(-0.9, 0.7, 12)[None]
+    y = jnp.linspace(-0.9, 0.7, 12).reshape(1, 1, 1, 12)
     method = Poisson(shape=(1, 1, 12), exact_substitution=True)
     keys = sample_keys(jax.random.key(0), 50)
     x = method.prior_sample(keys)
     solver = create_sampler("rk45", rtol=1e-6, atol=1e-6)
-    end = sampling.sample(method, _exact_network(y), solver, keys).check().x
+    end = sampling.sample(method, _exact_network(y.reshape(1, 12)), solver, keys).check().x
     straight = y + (x - y) * (method.z_min / method.z_max)
     np.testing.assert_allclose(end, straight, atol=2e-4)
 

@@ -57,7 +57,7 @@ def test_statistics_come_back(tmp_path):
     with np.load(path) as file:  # the names by which pytorch-fid reads them
         np.testing.assert_array_equal(file["mu"], made.mean)
         np.testing.assert_array_equal(file["sigma"], made.covariance)
-    message = "some.npz were made otherwise: split is 'train' and not 'test'; levels is None and not 17; delete the fi"
+    message = "some.npz have other settings: split is 'train' and not 'test'; levels is None and not 17; delete the fi"
     with pytest.raises(InputError, match=message):
         load_statistics(path, {"split": "test", "levels": 17})
 
@@ -81,15 +81,15 @@ def test_published_statistics_are_read(tmp_path):
     [
         ({"images": np.zeros(3)}, "holds the arrays images; statistics have mu and sigma, or pool_3"),
         ({"mu": np.zeros(3), "sigma": np.zeros((3, 2))}, r"are damaged .mu has shape \(3,\) and sigma \(3, 2\)"),
-        ({"mu": np.full(2, np.nan), "sigma": np.eye(2)}, "are damaged .mu or sigma is not finite.; get or make them"),
+        ({"mu": np.full(2, np.nan), "sigma": np.eye(2)}, "are damaged .mu or sigma is not finite.; download or com"),
         ({"mu": np.zeros(2), "sigma": np.array([[1, 2], [0, 1]])}, "are damaged .sigma is not a covariance"),
         ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "are damaged .sigma is not a covariance"),
         ({"mu": np.zeros(2), "sigma": np.array([["a", "b"]] * 2)}, "are damaged .could not convert string"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "features": np.zeros((4, 3))}, "are damaged .features have shape"),
         ({"mu": np.zeros(2), "sigma": np.eye(2), "record": np.array("{")}, "are damaged .Expecting property name"),
         ({"pool_3": np.zeros(5)}, "are damaged .pool_3 is float64 of shape"),
-        ({"pool_3": np.full((4, 2), np.nan)}, "the features of 4 reference images are NaN or infinite, first of numb"),
-        ({"pool_3": np.zeros((1, 2))}, "statistics of 1 images cannot be taken; give at least 2"),
+        ({"pool_3": np.full((4, 2), np.nan)}, "the features of 4 reference images are NaN or infinite; the first is"),
+        ({"pool_3": np.zeros((1, 2))}, "statistics of 1 images cannot be computed; give at least 2"),
     ],
 )
 def test_damaged_statistics_are_refused(tmp_path, arrays, message):
@@ -104,7 +104,7 @@ def test_unreadable_statistics_are_refused(tmp_path):
         load_statistics(path)
     np.savez(path, mu=np.zeros(100), sigma=np.eye(100))
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(InputError, match="the statistics .*some.npz cannot be read .*; get or make them anew"):
+    with pytest.raises(InputError, match="the statistics .*some.npz cannot be read .*; download or compute them again"):
         load_statistics(path)
     np.save(tmp_path / "single.npy", np.zeros(3))
     with pytest.raises(InputError, match="cannot be read .it is a single array and not a .npz file"):
@@ -130,11 +130,11 @@ def test_reference_statistics_are_made_once(tmp_path, monkeypatch):
     shape = {"data_set": "digits", "split": "train", "crop": None, "size": [8, 8, 1], "count": 1437, "kept": 1437}
     assert {**again.record, "hash": ""} == {**shape, "hash": "", "features": "pixels", "levels": 17}
     other = datasets.Split(dataset.train[:] // 2)
-    message = "digits-train-8x8x1-pixels.npz were made otherwise: hash is '.*' and not '.*'; delete the file to have it"
+    message = "digits-train-8x8x1-pixels.npz have other settings: hash is '.*' and not '.*'; delete the file to compute"
     with pytest.raises(InputError, match=message):
         reference_statistics("digits", other, pixels, tmp_path)
     with pytest.raises(
-        InputError, match="made otherwise: count is 1437 and not 360; hash is .*; kept is 1437 and not 36"
+        InputError, match="have other settings: count is 1437 and not 360; hash is .*; kept is 1437 and not 36"
     ):
         reference_statistics("digits", dataset.test, pixels, tmp_path)
 

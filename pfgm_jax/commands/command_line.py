@@ -21,15 +21,19 @@ from pfgm_jax.errors import PfgmError, StorageError
 FLAGS = flags.FLAGS
 
 
-def run(main: Callable[[list[str]], None], command: str, operands: tuple[str, ...] = (), more: int = 0) -> None:
+def run(
+    main: Callable[[list[str]], None], command: str, usage: str | None, operands: tuple[str, ...] = (), more: int = 0
+) -> None:
     """Runs a command; an error that is addressed to the user becomes one sentence and exit status 1.
 
     Args:
       main: receives the operands. Its flags are defined, --config among them.
       command: how it is called, for messages.
+      usage: what --help begins with.
       operands: the names of what follows the command besides flags.
       more: how many may follow these.
     """
+    sys.modules["__main__"].__doc__ = usage
     app.run(
         functools.partial(_guarded, main),
         flags_parser=functools.partial(_parse_flags, command=command, operands=operands, more=more),

@@ -69,4 +69,4 @@ def main(program: str) -> None:
     flags.DEFINE_string("picture", "data.png", "What `info` writes.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
     config_flags.DEFINE_config_file("config", None, help_text)
-    command_line.run(run, program, ("a command, prepare or info,",), more=1)
+    command_line.run(run, program, __doc__, ("a command, prepare or info,",), more=1)

@@ -7,8 +7,10 @@ COMMANDS = ("datasets", "convert", "metrics")
 
 def main() -> None:
     """Runs the command that the first argument names, or else a mode."""
-    command = sys.argv[1] if len(sys.argv) > 1 else ""
-    if command not in COMMANDS:
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if not command.startswith("-") and command not in COMMANDS:
+        sys.exit(f"error: {command!r} is not a command; give --mode train or one of {', '.join(COMMANDS)}")
+    if command.startswith("-"):
         from pfgm_jax.commands import modes
 
         modes.main()

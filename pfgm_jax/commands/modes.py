@@ -40,4 +40,4 @@ def main(command: str = "pfgm-jax") -> None:
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
     config_flags.DEFINE_config_file("config", None, help_text)
     flags.mark_flag_as_required("config")
-    command_line.run(run_mode, command)
+    command_line.run(run_mode, command, __doc__)

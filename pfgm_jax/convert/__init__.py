@@ -1,9 +1,9 @@
-"""Checkpoints of the authors' PyTorch release, as parameters of our networks.
+"""Converts checkpoints of the authors' PyTorch release to parameters of our networks.
 
     python -m pfgm_jax.convert FILE.pth --config configs/cifar10.py --workdir DIR
 
-writes a workdir that every mode accepts, training included: the optimiser's moments are converted too. Nothing in the
-file is executed, and torch is not needed.
+writes a workdir that every mode accepts, including training, because the optimiser's moments are converted too. Nothing
+in the file is executed, and torch is not needed.
 """
 
 import dataclasses
@@ -26,11 +26,11 @@ log = logging.getLogger("pfgm_jax")
 
 
 def convert_checkpoint(path: str | Path, config: ml_collections.ConfigDict) -> tuple[PyTree, PyTree, int]:
-    """Parameters of a checkpoint of the authors' release.
+    """Reads the parameters of a checkpoint of the authors' release.
 
     Args:
-      path: of a .pth file.
-      config: of the network that it was trained with, its image size and channels filled in.
+      path: path of a .pth file.
+      config: config that it was trained with; image size and channels are filled in.
 
     Returns:
       Parameters, their moving average, and the number of optimiser steps taken (the file of the release's step k holds
@@ -47,15 +47,15 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
     """Writes a workdir from a checkpoint of the authors' release.
 
     Args:
-      path: of a .pth file.
-      config: as for training; what it leaves to the data is looked up there.
+      path: path of a .pth file.
+      config: as for training; fields that depend on the data are filled in from the data set.
       workdir: a new folder.
 
     Returns:
-      The state that it holds.
+      The training state in the workdir.
 
     Raises:
-      InputError: the config, the file or the workdir is not fit; nothing is written.
+      InputError: the config, the file or the workdir is not valid; nothing is written.
     """
     if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
         raise InputError(f"--workdir is {workdir}, which is a file or not empty; name a new folder")
@@ -71,7 +71,7 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
         ema_params=checkpoint.ema_params,
         opt_state=checkpoint.optimizer_state(state.opt_state),
     )
-    # Whole or absent: a workdir without its config would be nobody's.
+    # The rename is atomic: a workdir without its config would be useless.
     partial = workdir.with_name(f"{workdir.name}.partial")
     config_files.make_folder(partial)
     with Checkpoints(partial / "checkpoints") as checkpoints:

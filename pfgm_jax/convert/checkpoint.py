@@ -1,4 +1,4 @@
-"""What a checkpoint of the authors' release holds."""
+"""Reads checkpoints of the authors' release."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from pfgm_jax.torch_file import read_torch_file
 
 @dataclasses.dataclass(frozen=True)
 class ReleaseCheckpoint:
-    """A checkpoint of theirs.
+    """A checkpoint of the release.
 
     Attributes:
-      path: of its file.
-      tensors: those that its network should have.
-      weights, averages: of the tensors, by name.
-      moments: Adam's, by the tensor's place among `tensors`.
-      step: optimiser steps taken.
+      path: path of its file.
+      tensors: the tensors that its network should have.
+      weights, averages: values and moving averages of the tensors, by name.
+      moments: Adam's moments, by the tensor's index in `tensors`.
+      step: number of optimiser steps taken.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class ReleaseCheckpoint:
         return self._tree(lambda _, tensor: self.averages[tensor.name], "average of ")
 
     def optimizer_state(self, fresh: PyTree) -> PyTree:
-        """What becomes of a fresh state of our optimiser."""
+        """Returns a fresh state of our optimiser with the checkpoint's moments and step."""
         if not self.moments:
             return fresh
         count = jnp.asarray(self.step, jnp.int32)
@@ -60,7 +60,7 @@ class ReleaseCheckpoint:
     def _moment(self, name: str) -> PyTree:
         def of(i, tensor):
             if i not in self.moments and (not tensor.trainable or not tensor.path):
-                return np.zeros(tensor.shape_of_theirs, np.float32)  # it has had no gradient
+                return np.zeros(tensor.shape_of_theirs, np.float32)  # it never had a gradient
             return self.moments.get(i, {}).get(name)
 
         return self._tree(of, f"{name} of ")
@@ -87,12 +87,12 @@ def read_checkpoint(path: Path, tensors: list[Tensor], sigmas: tuple[float, ...]
     """Reads a checkpoint of the release.
 
     Args:
-      path: of the file.
-      tensors: of the config's network.
-      sigmas: the noise levels that the config's network divides by.
+      path: path of the file.
+      tensors: tensors of the config's network.
+      sigmas: noise levels that the config's network divides by.
 
     Raises:
-      InputError: it cannot be read safely, or is of another network.
+      InputError: the file cannot be read safely, or is of another network.
     """
     content = read_torch_file(path)
     weights, shadow, step, moments = _parts(path, content)
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path, tensors: list[Tensor], sigmas: tuple[float, ...]
         raise InputError(
             f"{path} has {np.size(theirs)} noise levels from {np.max(theirs):g} to {np.min(theirs):g}, and the config "
             f"{len(sigmas)} from {sigmas[0]:g} to {sigmas[-1]:g}; set model.sigma_max, model.sigma_min and "
-            "model.num_scales to its"
+            "model.num_scales to those of the checkpoint"
         )
     expected = {tensor.name for tensor in tensors}
     for problem, names in (("lacks", expected - weights.keys()), ("has also", weights.keys() - expected)):
@@ -116,14 +116,14 @@ def read_checkpoint(path: Path, tensors: list[Tensor], sigmas: tuple[float, ...]
     trainable = [tensor for tensor in tensors if tensor.trainable]
     if len(shadow) != len(trainable):
         raise InputError(
-            f"{path} has averages of {len(shadow)} tensors for {len(trainable)} trained ones; copy it anew"
+            f"{path} has averages of {len(shadow)} tensors for {len(trainable)} trained ones; copy it again"
         )
     averages = {**weights, **{tensor.name: array for tensor, array in zip(trainable, shadow, strict=True)}}
     return ReleaseCheckpoint(path, tensors, weights, averages, moments, step)
 
 
 def _parts(path: Path, content: Any) -> tuple[dict[str, Any], list[Any], int, dict[int, dict[str, Any]]]:
-    """Weights, moving averages, step and moments of a checkpoint that is made of what it should be made of."""
+    """Returns weights, moving averages, step and moments, after checking the checkpoint's structure."""
 
     def part(value: Any, kind: type | tuple[type, ...], *names: str) -> Any:
         for name in names:
@@ -131,7 +131,7 @@ def _parts(path: Path, content: Any) -> tuple[dict[str, Any], list[Any], int, di
         if not isinstance(value, kind) or isinstance(value, bool):
             raise InputError(
                 f"{path} is not a checkpoint of the release, which has model, ema, optimizer and step: its "
-                f"{' '.join(names)} is missing or of another kind; give one"
+                f"{' '.join(names)} is missing or of another kind; give a checkpoint of the release"
             )
         return value
 
@@ -140,5 +140,7 @@ def _parts(path: Path, content: Any) -> tuple[dict[str, Any], list[Any], int, di
     moments = part(content, dict, "optimizer", "state") if content.get("optimizer") else {}
     fits = 0 <= step < 2**31 and all(isinstance(name, str) for name in weights)
     if not fits or not all(isinstance(i, int) and isinstance(m, dict) for i, m in moments.items()):
-        raise InputError(f"{path} is not a checkpoint of the release: a name or the step, {step}, cannot be; give one")
+        raise InputError(
+            f"{path} is not a checkpoint of the release: a name or the step, {step}, is invalid; give such a checkpoint"
+        )
     return weights, shadow, step, moments

@@ -1,4 +1,4 @@
-"""Which tensors of the authors' release are the parameters of our networks."""
+"""Maps tensors of the authors' release to parameters of our networks."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ from pfgm_jax import build, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.errors import InputError
 
-# Our layers inside a block and theirs, in the order in which theirs were made, which is that of their moving averages.
-# NIN is their name for a dense layer over channels, stored as the transpose of a Linear.
+# Names of our layers inside a block and of the release's, in the release's order of creation, which is also the order
+# of its moving averages. NIN is the release's name for a dense layer over channels, stored as a transposed Linear.
 _LAYERS = {
     "norm": "GroupNorm_0",
     "norm_0": "GroupNorm_0",
@@ -33,13 +33,13 @@ _LAYERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A leaf of our parameters and the tensor of theirs that it is.
+    """A leaf of our parameters and the corresponding tensor of the release.
 
     Attributes:
-      path: of the leaf; () for a tensor that theirs has and does not use.
-      shape: of the leaf.
-      name: of the tensor.
-      axes: of the tensor, in the order of the leaf's.
+      path: path of the leaf; () for a tensor that the release has but does not use.
+      shape: shape of the leaf.
+      name: name of the tensor.
+      axes: axes of the tensor, in the order of the leaf's axes.
     """
 
     path: tuple[str, ...]
@@ -57,9 +57,9 @@ class Tensor:
 
 
 def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
-    """All parameters of a config's network, in the order of theirs.
+    """Lists all parameters of a config's network in the order of the release.
 
-    They number their modules in the order in which they are called, which is the order of ours too.
+    The release numbers its modules in the order in which they are called, which is the same as ours.
     """
     if config.model.name != "ncsnpp":
         raise InputError(f"model.name is {config.model.name!r}; the release has only checkpoints of 'ncsnpp'")
@@ -68,7 +68,7 @@ def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
     called: list[str] = []
 
     def init(key):
-        # Where the size changes without a convolution, theirs number a module that has no parameters.
+        # For resampling without a convolution, the release also numbers a module, without parameters.
         called.extend(build.init_params(model.clone(resamp_with_conv=True), config, key))
         return build.init_params(model, config, key)
 
@@ -84,7 +84,7 @@ def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
         shape, prefix = leaves[path], f"module.all_modules.{called.index(path[0])}."
         tensors.append(_tensor(path, shape, prefix))
         if path[1:] == ("conv_0", "bias") and not config.model.conditional:
-            # Their blocks can take an embedding all the same.
+            # The release's blocks have a layer for the embedding anyway.
             sizes = (4 * config.model.nf, *shape)
             tensors.append(Tensor((), sizes, f"{prefix}Dense_0.weight", (1, 0)))
             tensors.append(Tensor((), shape, f"{prefix}Dense_0.bias", (0,)))

@@ -95,6 +95,6 @@ def _own_geometry(
         (h0, w0), (h1, w1) = min(sizes), max(sizes)
         raise InputError(
             f"data.image_size is 0, and {where}, whose images have {len(sizes)} sizes, from {h0} x {w0} to {h1} x {w1};"
-            " set it to the size that they should be resized to"
+            " set it to the size to resize them to"
         )
     return size or min(sizes), channels or (kinds.pop() if len(kinds) == 1 else 3)

@@ -17,7 +17,7 @@ class BrokenImageError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """The crop and size that images are brought to: cropped about the centre, then resized without aliasing.
+    """A crop about the centre, followed by resizing without aliasing, which gives images one size.
 
     Attributes:
       height, width: size of the result.

@@ -34,6 +34,10 @@ class Scaling:
     shift: tuple[float, ...] = ()
     scale: float = 1.0
 
+    @property
+    def _shift(self) -> Float[Array, "1 1 1 N"]:
+        return jnp.array(self.shift, jnp.float32)[None, None, None]
+
     def to_network(
         self, stored: Num[Array | np.ndarray, "b H W C"], noise: Float[Array, "b H W C"] | None = None
     ) -> Array:
@@ -44,7 +48,7 @@ class Scaling:
           noise: position within each grey level, in [0, 1); None for the middle. Used if `dequantize` is True.
         """
         if not self.levels:
-            return (jnp.asarray(stored, jnp.float32) - jnp.array(self.shift, jnp.float32)) / self.scale
+            return (jnp.asarray(stored, jnp.float32) - self._shift) / self.scale
         grey = jnp.asarray(stored).astype(jnp.float32)
         middle = 0.5 if noise is None else noise
         share = (grey + middle) / self.levels if self.dequantize else grey / (self.levels - 1)
@@ -53,7 +57,7 @@ class Scaling:
     def to_stored(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
         """Converts network units to stored form: the nearest grey level as uint8, or a float32 vector."""
         if not self.levels:
-            return jnp.asarray(x) * self.scale + jnp.array(self.shift, x.dtype)
+            return jnp.asarray(x) * self.scale + self._shift.astype(x.dtype)
         grey = (x - self.low) / (self.high - self.low)
         grey = jnp.floor(grey * self.levels) if self.dequantize else jnp.round(grey * (self.levels - 1))
         return jnp.clip(grey, 0, self.levels - 1).astype(jnp.uint8)
@@ -115,7 +119,7 @@ class DataStatistics:
 
     @property
     def mean_norm(self) -> float:
-        """Mean Euclidean norm of an example, in network units."""
+        """Returns the mean Euclidean norm of an example, in network units."""
         if self._mean_norm is None:
             self._mean_norm = mean_norm(self._scaling, self._split)
         return self._mean_norm

@@ -59,7 +59,7 @@ class Dataset(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of an example: H, W, C."""
+        """Returns the shape of an example: H, W, C."""
         h, w, c = self.train.shape[1:]
         return h, w, c
 

@@ -25,8 +25,8 @@ THREADS = min(16, os.cpu_count() or 1)
 class ImageStore:
     """Images of one size, indexed by number and decoded on first access.
 
-    On disk they are in `directory`/images. Each has a checksum in `directory`/sums, which is written after the image, so
-    that images half written by a killed process or on a full disk are decoded again. Processes may share a directory.
+    On disk they are in `directory`/images. Each has a checksum in `directory`/sums, written after the image: an image
+    half written by a killed process or on a full disk is decoded again. Several processes may share a directory.
 
     Attributes:
       shape: number of images, H, W, C.

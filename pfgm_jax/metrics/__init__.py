@@ -1,4 +1,4 @@
-"""Distances between sets of images, and what they are made of.
+"""Distances between sets of images, and their building blocks.
 
 extractor = create_extractor("inception", ExtractorOptions(datasets.data_dir()))
 reference = reference_statistics("cifar10", dataset.train, extractor, datasets.data_dir())

@@ -1,4 +1,4 @@
-"""All metrics of a set of samples."""
+"""Computes all metrics of a set of samples."""
 
 import logging
 
@@ -23,19 +23,19 @@ def evaluate(
     """Computes every metric of `registry.METRICS`; the defaults are torch-fidelity's.
 
     Args:
-      samples: their features and, for the Inception score, logits.
-      reference: statistics of the reference and, for the other metrics than FID, its features.
-      kid_subsets, kid_subset_size: of the kernel distance, see `kernel_distance`.
-      splits: of the Inception score; as many as there are samples if that is less.
-      seed: of subsets and splits.
+      samples: features of the samples and, for the Inception score, logits.
+      reference: statistics of the reference and, for all metrics but FID, its features.
+      kid_subsets, kid_subset_size: number and size of the subsets of the kernel distance; see `kernel_distance`.
+      splits: number of splits of the Inception score, at most the number of samples.
+      seed: seed of subsets and splits.
 
     Returns:
-      `fid`; `kid` and `kid_std`, its standard deviation over subsets; `inception_score` and `inception_score_std`, over
-      splits; `precision` and `recall`, of 3 neighbours.
+      `fid`; `kid` and its standard deviation over subsets `kid_std`; `inception_score` and its standard deviation over
+      splits `inception_score_std`; `precision` and `recall` with 3 neighbours.
 
     Raises:
-      InputError: there are fewer than 2 samples, their features are of another kind than the reference's, or some are
-        not finite.
+      InputError: there are fewer than 2 samples, their features do not match the reference's, or some features are not
+        finite.
     """
     features = samples.features
     count, dim = features.shape
@@ -43,8 +43,8 @@ def evaluate(
         raise InputError(f"there are {count} samples, and a covariance needs at least 2; give more")
     if dim != len(reference.mean):
         raise InputError(
-            f"the samples have {dim} features each and the reference {len(reference.mean)}: it is of images of another "
-            "size or number of channels, or of other features; choose its match"
+            f"the samples have {dim} features each and the reference {len(reference.mean)}: it has images of another "
+            "size or number of channels, or other features; choose a matching reference"
         )
     check_finite(features, "sample")
     for what, n in (("samples", count), ("reference images", reference.count)):

@@ -1,4 +1,4 @@
-"""From images to features: what an extractor is, and how it is run over many images."""
+"""Features of images: the interface of extractors, and functions that run them over many images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +12,16 @@ from pfgm_jax.errors import InputError
 from pfgm_jax.registry import FEATURES
 from pfgm_jax.sharding import Devices
 
-# Images that are decoded at a time.
+# Number of images decoded at a time.
 CHUNK = 512
 
 
 class Features(NamedTuple):
-    """Features of images, one row an image.
+    """Features of images, one row per image.
 
     Attributes:
-      features: float32 of Inception, float64 of pixels.
-      unbiased_logits: of Inception's classes, for the Inception score; None for pixels.
+      features: float32 for Inception, float64 for pixels.
+      unbiased_logits: logits of Inception's classes, for the Inception score; None for pixels.
     """
 
     features: Float[np.ndarray, "n d"]
@@ -30,7 +30,7 @@ class Features(NamedTuple):
 
 @runtime_checkable
 class Images(Protocol):
-    """Images uint8 [n, H, W, C]: an array, or what gives one when it is sliced."""
+    """Images uint8 [n, H, W, C]: an array, or an object that returns one when it is sliced."""
 
     def __len__(self) -> int: ...
 
@@ -39,32 +39,32 @@ class Images(Protocol):
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Makes features of images; any number of them."""
+    """A function that computes features of any number of images."""
 
     @property
     def record(self) -> dict[str, str | int]:
-        """What makes its features different from others'."""
+        """Returns the settings that determine the features."""
         ...
 
     def __call__(self, images: np.ndarray) -> Features:
-        """Features of images uint8 [n, H, W, C].
+        """Computes features of images uint8 [n, H, W, C].
 
         Raises:
-          InputError: the images are not what it takes.
+          InputError: the images have a wrong type, shape or number of grey levels.
         """
         ...
 
 
 class ExtractorOptions(NamedTuple):
-    """What an extractor is made with.
+    """Options of extractors.
 
     Attributes:
-      directory: of data sets; published weights are downloaded there at the first call.
-      levels: grey levels of the images, 0 .. levels - 1.
-      front_end: how images come to the size of a network, see `front_ends`.
+      directory: folder of data sets; published weights are downloaded there at the first call.
+      levels: number of grey levels of the images, 0 .. levels - 1.
+      front_end: how images are resized for a network; see `front_ends`.
       weights: path of a network's weights; None for the published ones.
-      batch_size: images that a network sees at a time; a multiple of the number of devices.
-      devices: that share the images of a batch; None for JAX's default.
+      batch_size: number of images per batch; a multiple of the number of devices.
+      devices: devices that share the images of a batch; None for JAX's default.
     """
 
     directory: Path
@@ -76,25 +76,25 @@ class ExtractorOptions(NamedTuple):
 
 
 def create_extractor(kind: str, options: ExtractorOptions) -> Extractor:
-    """Creates the extractor of a name.
+    """Creates the extractor with a given name.
 
     Args:
       kind: one of `registry.FEATURES`.
-      options: what it is made with.
+      options: options of the extractor.
 
     Raises:
-      InputError: there is no such kind or front end, or the weights cannot be had.
+      InputError: there is no such kind or front end, or the weights cannot be obtained.
     """
     return FEATURES[kind](options)
 
 
 def feature_chunks(images: Images, extractor: Extractor, what: str) -> Iterator[Features]:
-    """Features of images, `CHUNK` of them at a time, with a progress bar.
+    """Computes features of images, `CHUNK` images at a time, with a progress bar.
 
     Args:
-      images: any number.
-      extractor: of the features.
-      what: they are, for the bar.
+      images: any number of images.
+      extractor: computes the features.
+      what: description of the images, for the bar.
     """
     with tqdm(total=len(images), desc=f"features of {what}", unit="image", dynamic_ncols=True) as bar:
         for start in range(0, len(images), CHUNK):
@@ -104,10 +104,10 @@ def feature_chunks(images: Images, extractor: Extractor, what: str) -> Iterator[
 
 
 def extract(images: Images, extractor: Extractor, what: str = "samples") -> Features:
-    """Features of all images; arguments as those of `feature_chunks`.
+    """Computes features of all images; for the arguments see `feature_chunks`.
 
     Raises:
-      InputError: there are no images, or they are not what the extractor takes.
+      InputError: there are no images, or the extractor does not accept them.
     """
     if not len(images):
         raise InputError(f"there are no {what}; give at least 2")
@@ -116,10 +116,10 @@ def extract(images: Images, extractor: Extractor, what: str = "samples") -> Feat
 
 
 def check_images(images: np.ndarray, levels: int) -> None:
-    """Checks that images have so many grey levels.
+    """Checks that an array holds images with at most `levels` grey levels.
 
     Raises:
-      InputError: they are not, or they are not images.
+      InputError: a pixel is out of range, or the array is not uint8 [n, H, W, C].
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         unfit = "" if images.dtype.kind != "f" or np.isfinite(images).all() else ", with NaN or infinity among them"

@@ -1,8 +1,8 @@
-"""The Fréchet distance between Gaussians fitted to two sets of features (FID, where these are Inception's).
+"""The Fréchet distance between Gaussians fitted to two sets of features; FID, if these are Inception's.
 
 |μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a Σ_b)^½) in float64 (Heusel et al. 2017, equation 6). With Σ_a = AᵀA and Σ_b = BᵀB,
-the trace of (Σ_a Σ_b)^½ is the sum of the singular values of A Bᵀ: this needs no square root of a matrix that is not
-symmetric, and holds for covariances without full rank.
+the trace of (Σ_a Σ_b)^½ is the sum of the singular values of A Bᵀ. This avoids the square root of a non-symmetric
+matrix and also holds for rank-deficient covariances.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Gaussian(NamedTuple):
 
     Attributes:
       mean: μ.
-      factor: A with AᵀA = Σ, of any number of rows.
+      factor: A with AᵀA = Σ and any number of rows.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -29,35 +29,35 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def of_features(cls, features: Num[np.ndarray, "n d"]) -> "Gaussian":
-        """Fitted to features; no covariance is formed, so that rank and width do not matter."""
+        """Fits a Gaussian to features of any rank and width, without forming the covariance."""
         x = features.astype(np.float64)
         mean = x.mean(axis=0)
         return cls(mean, np.asarray(np.linalg.qr((x - mean) / np.sqrt(len(x) - 1), mode="r")))
 
     @classmethod
     def of_moments(cls, mean: Float[np.ndarray, " d"], covariance: Float[np.ndarray, "d d"]) -> "Gaussian":
-        """Of a mean and a covariance.
+        """Creates a Gaussian from a mean and a covariance.
 
-        A covariance without full rank has eigenvalues that are zero but for rounding. Their roots would not be
-        negligible; they are left out.
+        A rank-deficient covariance has eigenvalues that are zero up to rounding. Their square roots would not be
+        negligible, so they are dropped.
         """
         values, vectors = np.linalg.eigh(covariance.astype(np.float64))
         kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
         return cls(mean.astype(np.float64), np.sqrt(values[kept])[:, None] * vectors[:, kept].T)
 
     def distance(self, other: "Gaussian") -> float:
-        """The Fréchet distance."""
+        """Computes the Fréchet distance."""
         cross = np.linalg.svd(self.factor @ other.factor.T, compute_uv=False).sum()
         spread = (self.factor**2).sum() + (other.factor**2).sum()
-        # Between equal distributions, rounding can leave less than nothing.
+        # For equal distributions, rounding can make the sum negative.
         return max(0.0, float(((self.mean - other.mean) ** 2).sum() + spread - 2 * cross))
 
 
 def frechet_distance(a: Num[np.ndarray, "n d"], b: Num[np.ndarray, "m _"]) -> float:
-    """The distance between Gaussians fitted to features.
+    """Computes the Fréchet distance between Gaussians fitted to features.
 
     Args:
-      a, b: one row of features an example; at least 2 each.
+      a, b: features, one row per example; at least 2 rows each.
 
     Raises:
       InputError: a set has fewer than 2 rows, or the sets differ in their number of features.
@@ -83,7 +83,7 @@ def _sample_gaussian(features: Num[np.ndarray, "n d"]) -> Gaussian:
 
 
 def _reference_gaussian(reference: Statistics) -> Gaussian:
-    # Where features are few and all of them were kept, their own factor is the smaller and the more exact.
+    # With few features, all of them kept, a factor of the features is smaller and more exact.
     if reference.features is not None and reference.count == len(reference.features) <= len(reference.mean):
         return Gaussian.of_features(reference.features)
     return Gaussian.of_moments(reference.mean, reference.covariance)

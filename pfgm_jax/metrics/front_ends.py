@@ -1,4 +1,4 @@
-"""From images of any size to what the Inception network takes: the two ways that published numbers were made with.
+"""Resizes images of any size for the Inception network, in the two ways used for published results.
 
 `tensorflow`: as TensorFlow 1's ResizeBilinear, TF-GAN and torch-fidelity. Pixel i of the result lies at i · (old size /
 new size) of the image, and v becomes (v - 128) / 128.
@@ -6,8 +6,8 @@ new size) of the image, and v becomes (v - 128) / 128.
 `pytorch-fid`: as that program. Pixels are squares, and the middle of pixel i of the result lies at
 (i + ½) · (old size / new size) - ½; v becomes 2 v / 255 - 1.
 
-Both interpolate between the four nearest pixels, also where the image becomes smaller: neither is free of aliasing.
-Numbers of different front ends cannot be compared.
+Both interpolate between the four nearest pixels, even when they shrink an image, so both alias. Results of different
+front ends are not comparable.
 """
 
 import jax.numpy as jnp
@@ -20,10 +20,10 @@ FRONT_ENDS = ("tensorflow", "pytorch-fid")
 
 
 def preprocess(images: UInt8[Array | np.ndarray, "B H W C"], front_end: str) -> Float[Array, "B 299 299 3"]:
-    """What the network takes for images.
+    """Converts images to the network's input.
 
     Args:
-      images: of 3 channels, or of one, which is repeated.
+      images: images with 3 channels, or with one, which is repeated.
       front_end: one of `FRONT_ENDS`.
     """
     x = jnp.asarray(images).astype(jnp.float32)
@@ -46,9 +46,9 @@ def _interpolate(x: Float[Array, "B H W C"], axis: int, half_pixels: bool) -> Fl
 def _neighbours(
     size: int, half_pixels: bool
 ) -> tuple[Int[np.ndarray, " S"], Int[np.ndarray, " S"], Float[np.ndarray, " S"]]:
-    """For each pixel of the result the two of the image that it lies between, and the weight of the second.
+    """Returns the two pixels of the image around each pixel of the result, and the weight of the second.
 
-    Positions are rounded to float32, as both programs round them: exact ones would move features by up to 5e-5.
+    Positions are rounded to float32, as in both programs: exact positions would change features by up to 5e-5.
     """
     offset = np.float32(0.5 if half_pixels else 0)
     step = np.float32(size) / np.float32(SIDE)

@@ -1,4 +1,4 @@
-"""Images of anybody's: a folder of pictures, or an array in a .npz or .npy file."""
+"""Reads images from a folder of pictures, or from an array in a .npz or .npy file."""
 
 import zipfile
 import zlib
@@ -13,15 +13,15 @@ from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read
 from pfgm_jax.datasets.store import THREADS
 from pfgm_jax.errors import InputError
 
-# Where the array of a .npz file is looked for.
+# Possible names of the array in a .npz file, in order of preference.
 ARRAYS = ("samples", "images", "arr_0")
 
 
 class PictureFolder:
-    """The pictures in a folder and the folders below it, by the order of their paths; read when they are sliced.
+    """The pictures in a folder and its subfolders, sorted by path and read when they are sliced.
 
     Attributes:
-      shape: number, H, W, C; one channel if all pictures are grey, else three, with opacity laid over white.
+      shape: number of pictures, H, W, C; one channel if all are grey, else three, with transparency blended over white.
     """
 
     def __init__(self, root: Path):
@@ -69,20 +69,20 @@ class PictureFolder:
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays in a .npz file.
+    """Lists the names of the arrays in a .npz file.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); save it anew") from None
+        raise InputError(f"{path} cannot be read as .npz ({error}); save it again") from None
 
 
 def read_array(path: Path) -> UInt8[np.ndarray, "n H W C"]:
-    """Images from a .npy file, or the array `samples`, `images` or `arr_0` of a .npz file.
+    """Reads images from a .npy file, or from the array `samples`, `images` or `arr_0` of a .npz file.
 
     Raises:
       InputError: the file cannot be read, or holds no such images.
@@ -114,8 +114,8 @@ def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
             content = np.load(file, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as .npy or .npz ({error}); save it anew") from None
+        raise InputError(f"{path} cannot be read as .npy or .npz ({error}); save it again") from None
 
 
 def _broken(path: Path, error: BrokenImageError) -> InputError:
-    return InputError(f"{path} cannot be read ({error}); save it anew or take it away")
+    return InputError(f"{path} cannot be read ({error}); save it again or remove it")

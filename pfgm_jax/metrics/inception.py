@@ -1,10 +1,9 @@
 """The network of the Fréchet Inception distance: Inception-v3 as TensorFlow published it on 2015-12-05.
 
-The architecture is that of Szegedy et al. 2016 ("Rethinking the Inception Architecture for Computer Vision") with the
-three peculiarities of the published graph: its means over windows leave out what lies beyond the border, the last block
-takes the maximum over windows instead, and it has 1008 classes. Modules and layers have the names that PyTorch's
-versions of it gave them. Every convolution is followed by a batch normalization, which is part of its kernel and bias
-here (see `weights`).
+The architecture is that of Szegedy et al. 2016 ("Rethinking the Inception Architecture for Computer Vision") with three
+peculiarities of the published graph: average pooling leaves out padding, the last block uses max pooling instead, and
+there are 1008 classes. Modules and layers are named as in PyTorch's versions. The batch normalization after every
+convolution is folded into its kernel and bias (see `weights`).
 """
 
 from typing import NamedTuple
@@ -20,12 +19,12 @@ _HIGHEST = jax.lax.Precision.HIGHEST
 
 
 class InceptionOutput(NamedTuple):
-    """What the network says of a batch of images.
+    """The network's output for a batch of images.
 
     Attributes:
-      features: of the last pooling layer, those of FID, KID, precision and recall.
-      logits: of the classes.
-      unbiased_logits: without the bias of the last layer, as the Inception score takes them.
+      features: output of the last pooling layer, used by FID, KID, precision and recall.
+      logits: logits of the classes.
+      unbiased_logits: logits without the bias of the last layer, used by the Inception score.
     """
 
     features: Float[Array, "B 2048"]
@@ -34,7 +33,7 @@ class InceptionOutput(NamedTuple):
 
 
 class _Conv(nn.Module):
-    """A convolution and the positive part of what it gives."""
+    """A convolution followed by a ReLU."""
 
     features: int
     kernel_size: tuple[int, int] = (1, 1)
@@ -47,7 +46,7 @@ class _Conv(nn.Module):
             "kernel", nn.initializers.he_normal(), (*self.kernel_size, x.shape[-1], self.features), jnp.float32
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # XLA on CPU takes two to three times as long for the inner part alone.
+        # On CPU, XLA takes two to three times as long with VALID padding.
         inner = self.padding == "VALID" and self.strides == 1
         y = jax.lax.conv_general_dilated(
             x,
@@ -60,7 +59,7 @@ class _Conv(nn.Module):
         if inner:
             rows, columns = (slice(n // 2, -(n // 2)) for n in self.kernel_size)
             y = y[:, rows, columns]
-        return jax.nn.relu(y + bias)
+        return jax.nn.relu(y + bias[None, None, None])
 
 
 def _halve(x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C"]:
@@ -68,7 +67,7 @@ def _halve(x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C"]:
 
 
 def _local_mean(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-    """Means over 3 x 3 windows, of the pixels that exist."""
+    """Averages over 3 x 3 windows, leaving out padding."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
@@ -77,7 +76,7 @@ def _local_maximum(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
 
 
 class _MixedA(nn.Module):
-    """35 x 35 pixels (the paper's figure 5)."""
+    """A block at 35 x 35 pixels (the paper's figure 5)."""
 
     pool_features: int
 
@@ -94,7 +93,7 @@ class _MixedA(nn.Module):
 
 
 class _MixedB(nn.Module):
-    """From 35 x 35 to 17 x 17 pixels."""
+    """A block from 35 x 35 to 17 x 17 pixels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
@@ -106,7 +105,7 @@ class _MixedB(nn.Module):
 
 
 class _MixedC(nn.Module):
-    """17 x 17 pixels, with 7 x 7 kernels as products of rows and columns (the paper's figure 6)."""
+    """A block at 17 x 17 pixels, with 7 x 7 kernels factored into rows and columns (the paper's figure 6)."""
 
     inner: int
 
@@ -127,7 +126,7 @@ class _MixedC(nn.Module):
 
 
 class _MixedD(nn.Module):
-    """From 17 x 17 to 8 x 8 pixels."""
+    """A block from 17 x 17 to 8 x 8 pixels."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
@@ -141,9 +140,9 @@ class _MixedD(nn.Module):
 
 
 class _MixedE(nn.Module):
-    """8 x 8 pixels, with branches that fork (the paper's figure 7)."""
+    """A block at 8 x 8 pixels, with branches that fork (the paper's figure 7)."""
 
-    maximum: bool  # over windows, in the place of the mean
+    maximum: bool  # whether to use max pooling instead of average pooling
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W F"]:
@@ -160,7 +159,7 @@ class _MixedE(nn.Module):
 
 
 class Inception(nn.Module):
-    """Features and logits of images of 299 x 299 pixels in about [-1, 1], in float32 at the highest precision."""
+    """A network from 299 x 299 pixels in about [-1, 1] to features and logits, in float32 at the highest precision."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B 299 299 3"]) -> InceptionOutput:
@@ -182,4 +181,4 @@ class Inception(nn.Module):
         features = x.mean((1, 2))
         unbiased = nn.Dense(CLASSES, use_bias=False, precision=_HIGHEST, name="fc")(features)
         bias = self.param("fc_bias", nn.initializers.zeros, (CLASSES,))
-        return InceptionOutput(features, unbiased + bias, unbiased)
+        return InceptionOutput(features, unbiased + bias[None], unbiased)

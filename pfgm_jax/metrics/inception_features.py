@@ -1,4 +1,4 @@
-"""Features and logits of the Inception network."""
+"""Computes features and logits of the Inception network."""
 
 import dataclasses
 import functools
@@ -19,15 +19,15 @@ from pfgm_jax.metrics.weights import load_weights, obtain_weights
 
 @dataclasses.dataclass(frozen=True)
 class InceptionExtractor:
-    """Features and logits of the Inception network, `batch_size` images at a time.
+    """An `Extractor` of the Inception network's features and logits, `batch_size` images at a time.
 
     Attributes:
-      params: of `Inception`, see `weights`.
-      weights: SHA-256 of the file that they came from.
+      params: parameters of `Inception`; see `weights`.
+      weights: SHA-256 of the file that the parameters came from.
       front_end: see `front_ends`.
-      levels: grey levels of the images, 0 .. levels - 1.
-      batch_size: images that the network sees at a time; the last batch is padded.
-      place: uint8 [batch_size, H, W, C] -> the same on the devices.
+      levels: number of grey levels of the images, 0 .. levels - 1.
+      batch_size: number of images per batch; the last batch is padded.
+      place: moves a batch uint8 [batch_size, H, W, C] to the devices.
     """
 
     params: PyTree
@@ -52,7 +52,7 @@ class InceptionExtractor:
             images = pictures.to_pixels(images, self.levels)
         features = np.empty((len(images), inception.FEATURES), np.float32)
         logits = np.empty((len(images), inception.CLASSES), np.float32)
-        # While the devices compute a batch, the next is put on them and the one before is taken from them.
+        # While the devices compute a batch, the next one is sent to them and the last results are fetched.
         ahead: tuple[slice, inception.InceptionOutput] | None = None
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
@@ -94,7 +94,7 @@ def _preprocess(images: UInt8[Array, "B H W C"], front_end: str) -> Float[Array,
     return preprocess(images, front_end)
 
 
-# Compiled apart from the front end, once for images of all sizes.
+# Compiled separately from the front end, so that all image sizes share it.
 @jax.jit
 def _network(params: PyTree, x: Float[Array, "B 299 299 3"]) -> inception.InceptionOutput:
     output = inception.Inception().apply({"params": params}, x)

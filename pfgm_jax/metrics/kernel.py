@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of features (KID, where these are Inception's)."""
+"""The kernel distance between two sets of features; KID, if these are Inception's."""
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -12,16 +12,16 @@ from pfgm_jax.metrics.statistics import Statistics
 def kernel_distance(
     a: Num[np.ndarray, "n d"], b: Num[np.ndarray, "m _"], subsets: int = 100, subset_size: int = 1000, seed: int = 2020
 ) -> tuple[float, float]:
-    """Unbiased squared maximum mean discrepancy of the kernel (x·y/d + 1)³ (Bińkowski et al. 2018, section 4).
+    """Estimates the squared maximum mean discrepancy of the kernel (x·y/d + 1)³ (Bińkowski et al. 2018, section 4).
 
-    It is computed in float64 over random subsets, drawn without replacement in the order and by the generator of
-    torch-fidelity.
+    The estimate is unbiased. It is computed in float64 over random subsets, drawn without replacement in the same order
+    and with the same generator as in torch-fidelity.
 
     Args:
-      a, b: one row of features an example; the set that is judged comes first.
-      subsets: how many are drawn.
-      subset_size: of each, or the size of the smaller set if that is less.
-      seed: of the draws.
+      a, b: features, one row per example; the set to be judged comes first.
+      subsets: number of subsets.
+      subset_size: size of each subset, at most that of the smaller set.
+      seed: seed of the subsets.
 
     Returns:
       Mean and standard deviation over subsets.
@@ -48,7 +48,7 @@ def _kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[n
 
 
 def kid(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
-    """Computes `kid`, and `kid_std` over subsets; a `Metric`."""
+    """Computes `kid` and its standard deviation over subsets `kid_std`; a `Metric`."""
     ours, theirs = samples.features, reference.features
     if theirs is None or min(len(ours), len(theirs)) < 2:
         return {}

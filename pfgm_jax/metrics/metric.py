@@ -1,4 +1,4 @@
-"""What a metric is."""
+"""The interface of metrics."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -10,9 +10,9 @@ class MetricOptions(NamedTuple):
     """Options of metrics; the defaults are torch-fidelity's.
 
     Attributes:
-      kid_subsets, kid_subset_size: of the kernel distance, see `kernel_distance`.
-      splits: of the Inception score; as many as there are samples if that is less.
-      seed: of subsets and splits.
+      kid_subsets, kid_subset_size: number and size of the subsets of the kernel distance; see `kernel_distance`.
+      splits: number of splits of the Inception score, at most the number of samples.
+      seed: seed of subsets and splits.
     """
 
     kid_subsets: int = 100
@@ -23,8 +23,8 @@ class MetricOptions(NamedTuple):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Compares samples with a reference."""
+    """A function that compares samples with a reference."""
 
     def __call__(self, samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
-        """Computes numbers, by their names; {} where they cannot be computed of these samples and this reference."""
+        """Computes values by name; {} if they cannot be computed for these samples and this reference."""
         ...

@@ -1,4 +1,4 @@
-"""Improved precision and recall (Kynkäänniemi et al. 2019): fidelity and coverage apart."""
+"""Improved precision and recall (Kynkäänniemi et al. 2019), which measure fidelity and coverage separately."""
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -8,7 +8,7 @@ from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.metric import MetricOptions
 from pfgm_jax.metrics.statistics import Statistics
 
-# Of the neighbourhoods, as published.
+# Size of the neighbourhoods, as in the paper.
 NEIGHBOURS = 3
 
 _ROUNDING = 16 * np.finfo(np.float64).eps
@@ -17,15 +17,15 @@ _ROUNDING = 16 * np.finfo(np.float64).eps
 def precision_recall(
     samples: Num[np.ndarray, "n d"], reference: Num[np.ndarray, "m _"], neighbours: int = 3, block: int = 2500
 ) -> tuple[float, float]:
-    """Share of the samples within the reference's manifold, and of the reference within the samples' (section 2).
+    """Computes the share of samples in the reference's manifold, and of the reference in the samples' (section 2).
 
-    The manifold of a set is the union of the balls about its points that reach to their k-th nearest other point.
-    Distances are computed in float64 and `block` squared at a time.
+    The manifold of a set is the union of balls around its points, each reaching to the k-th nearest other point.
+    Distances are computed in float64, `block` x `block` at a time.
 
     Args:
-      samples, reference: one row of features an example.
+      samples, reference: features, one row per example.
       neighbours: k.
-      block: rows of each set that are compared at a time; what is returned does not depend on it.
+      block: number of rows of each set that are compared at a time; the result does not depend on it.
 
     Returns:
       Precision and recall.
@@ -49,10 +49,10 @@ def precision_recall(
 
 
 def _squared_radii(x: Num[np.ndarray, "n d"], neighbours: int, block: int) -> Float[np.ndarray, " n"]:
-    """Squared distance of each point to its k-th nearest other point."""
+    """Computes the squared distance of each point to its k-th nearest other point."""
     radii = np.empty(len(x))
     for rows in _blocks(len(x), block):
-        # The nearest of all is the point itself.
+        # The nearest point is the point itself.
         nearest = np.full((len(x[rows]), neighbours + 1), np.inf)
         for columns in _blocks(len(x), block):
             candidates = np.concatenate([nearest, _squared_distances(x[rows], x[columns])], axis=1)
@@ -69,12 +69,12 @@ def _squared_distances(x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"]) -> 
     x, y = x.astype(np.float64), y.astype(np.float64)
     norms = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
     squared = norms - 2 * x @ y.T
-    # Between equal points rounding leaves something, which a ball of radius zero must not miss.
+    # Rounding leaves a remainder between equal points; without this, a ball of radius zero would miss them.
     return np.where(squared <= _ROUNDING * norms, 0, squared)
 
 
 def precision_and_recall(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
-    """Computes `precision` and `recall`, of 3 neighbours; a `Metric`."""
+    """Computes `precision` and `recall` with 3 neighbours; a `Metric`."""
     del options
     ours, theirs = samples.features, reference.features
     if theirs is None or min(len(ours), len(theirs)) <= NEIGHBOURS:

@@ -8,16 +8,16 @@ import numpy as np
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.features import ExtractorOptions, Features, check_images
 
-# A covariance of more takes gigabytes, and more images than there are.
+# Covariances of more pixels would take gigabytes, and more images than data sets have.
 MOST_PIXELS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelExtractor:
-    """Pixels in [0, 1] as features, for tiny images.
+    """An `Extractor` that uses pixels in [0, 1] as features, for tiny images.
 
     Attributes:
-      levels: grey levels of the images, 0 .. levels - 1.
+      levels: number of grey levels of the images, 0 .. levels - 1.
     """
 
     levels: int = 256

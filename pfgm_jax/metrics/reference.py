@@ -1,4 +1,4 @@
-"""Reference statistics of a data set, made once and kept."""
+"""Reference statistics of a data set, computed once and cached."""
 
 import hashlib
 import re
@@ -11,25 +11,26 @@ from pfgm_jax.metrics.features import Extractor, feature_chunks
 from pfgm_jax.metrics.statistics import KEPT, Statistics, cached_statistics, collect_statistics
 from pfgm_jax.registry import SOURCES
 
-# Images that the record has a hash of, spread evenly over the split.
+# Number of images that are hashed for the record, evenly spaced in the split.
 HASHED = 256
 
 
 def reference_statistics(
     name: str, split: Split, extractor: Extractor, directory: Path, split_name: str = "train", keep: int = KEPT
 ) -> Statistics:
-    """Statistics of a split of a data set, from `directory`/statistics, where they are put the first time.
+    """Returns the statistics of a split, cached in `directory`/statistics.
 
     Args:
-      name: of the data set, as in `data.dataset`.
-      split: its images, cropped and resized as they are trained on.
-      extractor: of features.
-      directory: of data sets.
+      name: name of the data set, as in `data.dataset`.
+      split: its images, cropped and resized as for training.
+      extractor: computes features.
+      directory: folder of data sets.
       split_name: 'train' or 'test'.
-      keep: how many features are kept.
+      keep: number of features to keep.
 
     Raises:
-      InputError: what is kept there was made otherwise, or is damaged; or the images are not what the extractor takes.
+      InputError: the cached statistics are damaged or were computed with other settings, or the extractor does not
+        accept the images.
     """
     record = {**data_record(name, split, split_name), **extractor.record, "kept": min(keep, len(split))}
     features = (chunk.features for chunk in feature_chunks(split, extractor, f"{name}, {split_name}"))
@@ -38,7 +39,7 @@ def reference_statistics(
 
 
 def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
-    """What tells the images of a split from others."""
+    """Returns a record that identifies the images of a split."""
     source = SOURCES.get(name)
     return {
         "data_set": name,
@@ -51,7 +52,7 @@ def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
 
 
 def statistics_path(record: dict[str, Any], directory: Path) -> Path:
-    """The file for a record: what people choose is in its name, what data and weights are is not."""
+    """Returns the file for a record; its name has the user's choices, not the hashes of data and weights."""
     name = re.sub(r"[^\w.-]+", "_", record["data_set"])
     if name != record["data_set"]:  # two paths can become one name
         name = f"{name[-40:]}-{hashlib.sha256(record['data_set'].encode()).hexdigest()[:8]}"

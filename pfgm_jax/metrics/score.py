@@ -10,23 +10,23 @@ from pfgm_jax.metrics.statistics import Statistics
 
 
 def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int = 2020) -> tuple[float, float]:
-    """exp E_x KL(p(y|x) | p(y)) in float64 (Salimans et al. 2016, section 4), over parts of a set.
+    """Computes exp E_x KL(p(y|x) | p(y)) in float64 (Salimans et al. 2016, section 4) over splits of a set.
 
     Args:
-      logits: of the classes, one row an example; `unbiased_logits` for numbers that others' programs would give.
-      splits: how many parts the examples are divided into, in order once they are shuffled as torch-fidelity does.
-      seed: of the shuffle.
+      logits: logits of the classes, one row per example; `unbiased_logits` for results comparable to other programs'.
+      splits: number of splits; consecutive examples, after a shuffle that is the same as torch-fidelity's.
+      seed: seed of the shuffle.
 
     Returns:
-      Mean and standard deviation over parts.
+      Mean and standard deviation over splits.
 
     Raises:
-      InputError: there are fewer examples than parts.
+      InputError: there are fewer examples than splits.
     """
     count = len(logits)
     if not 1 <= splits <= count:
-        raise InputError(f"the Inception score of {count} examples cannot be taken over {splits} splits; give fewer")
-    from scipy.special import log_softmax, logsumexp  # takes half a second, which training is spared
+        raise InputError(f"the Inception score of {count} examples cannot be computed over {splits} splits; give fewer")
+    from scipy.special import log_softmax, logsumexp  # takes half a second, and training does not need it
 
     log_p = log_softmax(logits[np.random.RandomState(seed).permutation(count)].astype(np.float64), axis=1)
     scores = []
@@ -37,7 +37,7 @@ def inception_score(logits: Num[np.ndarray, "n c"], splits: int = 10, seed: int 
 
 
 def score(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
-    """Computes `inception_score`, and `inception_score_std` over splits; a `Metric`."""
+    """Computes `inception_score` and its standard deviation over splits `inception_score_std`; a `Metric`."""
     del reference
     logits = samples.unbiased_logits
     if logits is None:

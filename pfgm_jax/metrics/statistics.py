@@ -1,4 +1,4 @@
-"""Statistics of the features of a reference set: what samples are compared with."""
+"""Statistics of the features of a reference set, which samples are compared with."""
 
 import dataclasses
 import json
@@ -17,24 +17,24 @@ from pfgm_jax.errors import InputError
 
 log = logging.getLogger("pfgm_jax")
 
-# How many features are kept, by default: as many as CIFAR-10 has training images, and as precision and recall were
-# published with. In float32 they take 410 MB.
+# Default number of features to keep: the number of training images of CIFAR-10, and that of published precision and
+# recall. In float32 they take 410 MB.
 KEPT = 50_000
-# Rows of features that are turned to float64 at a time.
+# Number of rows of features that are converted to float64 at a time.
 ROWS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Of the features of a set of images.
+    """Statistics of the features of a set of images.
 
     Attributes:
-      mean: of the features.
-      covariance: of the features, with n - 1.
-      count: n; 0 where it is not known.
-      features: those of at most so many images as were to be kept, drawn at random where there were more; None where
-        none were kept, and then there are no KID, precision and recall.
-      record: what made them, by field; empty for those that others published.
+      mean: mean of the features.
+      covariance: covariance of the features, normalized by n - 1.
+      count: n; 0 if unknown.
+      features: the features that were kept, a random subset if the set is larger; None if none were kept, in which case
+        KID, precision and recall cannot be computed.
+      record: the settings that the statistics were computed with, by field; empty for published statistics.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -45,7 +45,7 @@ class Statistics:
 
 
 class Moments:
-    """Mean and covariance of rows that come in batches, in float64 (Chan, Golub & LeVeque 1983, equation 2.1)."""
+    """Running mean and covariance of batches of rows, in float64 (Chan, Golub & LeVeque 1983, equation 2.1)."""
 
     def __init__(self):
         self.count = 0
@@ -53,7 +53,7 @@ class Moments:
         self._scatter = np.zeros((0, 0))
 
     def add(self, rows: Num[np.ndarray, "b d"]) -> None:
-        """Takes more rows."""
+        """Adds a batch of rows."""
         rows = rows.astype(np.float64)
         n, m = self.count, len(rows)
         mean = rows.mean(axis=0)
@@ -72,25 +72,25 @@ class Moments:
 
     @property
     def covariance(self) -> Float[np.ndarray, "d d"]:
-        """With n - 1.
+        """Returns the covariance of the rows, normalized by n - 1.
 
         Raises:
           InputError: there are fewer than 2 rows.
         """
         if self.count < 2:
-            raise InputError(f"statistics of {self.count} images cannot be taken; give at least 2")
+            raise InputError(f"statistics of {self.count} images cannot be computed; give at least 2")
         return self._scatter / (self.count - 1)
 
 
 def collect_statistics(
     features: Iterable[Num[np.ndarray, "_ d"]], keep: int = KEPT, record: Mapping[str, Any] | None = None
 ) -> Statistics:
-    """Statistics of features that come in batches.
+    """Computes statistics of batches of features.
 
     Args:
-      features: one row an image.
-      keep: how many of the features are kept; each has the same chance (Vitter 1985, algorithm R).
-      record: of what made them.
+      features: batches of features, one row per image.
+      keep: number of features to keep, sampled uniformly (Vitter 1985, algorithm R).
+      record: the settings that the features were computed with.
 
     Raises:
       InputError: there are fewer than 2 rows, or some are not finite.
@@ -111,7 +111,7 @@ def collect_statistics(
 
 
 def save_statistics(path: Path, statistics: Statistics) -> None:
-    """Writes statistics, whole or not at all, with the names `mu` and `sigma` that pytorch-fid reads."""
+    """Writes statistics atomically, with the names `mu` and `sigma` that pytorch-fid reads."""
     record = json.dumps(dict(statistics.record))
     arrays = {"mu": statistics.mean, "sigma": statistics.covariance, "count": statistics.count, "record": record}
     arrays = {name: np.asarray(value) for name, value in arrays.items()}
@@ -128,15 +128,15 @@ def save_statistics(path: Path, statistics: Statistics) -> None:
 
 
 def load_statistics(path: Path, expected: Mapping[str, Any] | None = None) -> Statistics:
-    """Statistics from a file.
+    """Loads statistics from a file.
 
     Args:
-      path: of a .npz file that `save_statistics` wrote, or published: with `mu` and `sigma`, as pytorch-fid writes
-        them, or with features [n, 2048] as `pool_3`, as the authors of score_sde do.
-      expected: fields that the record must have; published files have no record, and are believed.
+      path: path of a .npz file. `save_statistics` wrote it, or it is a published one: with `mu` and `sigma`, as written
+        by pytorch-fid, or with features [n, 2048] as `pool_3`, as written by the authors of score_sde.
+      expected: fields that the record must have; published files have no record and are not checked.
 
     Raises:
-      InputError: the file is missing, damaged or something else, or its record differs.
+      InputError: the file is missing, damaged or of another kind, or its record differs.
     """
     arrays = _read(path)
     try:
@@ -152,39 +152,39 @@ def load_statistics(path: Path, expected: Mapping[str, Any] | None = None) -> St
             _check(mean, covariance, features)
             statistics = Statistics(mean, covariance, int(arrays.get("count", 0)), features, record)
     except (ValueError, TypeError) as error:
-        raise InputError(f"the statistics {path} are damaged ({error}); get or make them anew") from None
+        raise InputError(f"the statistics {path} are damaged ({error}); download or compute them again") from None
     if expected and record:
         check_record(path, record, expected)
     elif expected:
-        log.info("%s does not say how it was made; it is taken to be made as the samples' features are", path)
+        log.info("%s has no record of its settings; they are assumed to be those of the samples' features", path)
     return statistics
 
 
 def check_record(path: Path, record: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuses statistics that were made otherwise.
+    """Checks that statistics were computed with the expected settings.
 
     Raises:
-      InputError: names the fields that differ.
+      InputError: some settings differ; the message names them.
     """
     expected = json.loads(json.dumps(dict(expected)))
     differing = [f"{k} is {record.get(k)!r} and not {v!r}" for k, v in expected.items() if record.get(k) != v]
     if differing:
         raise InputError(
-            f"the statistics {path} were made otherwise: {'; '.join(differing)}; delete the file to have it made anew, "
-            "or set these back"
+            f"the statistics {path} have other settings: {'; '.join(differing)}; delete the file to compute it again, "
+            "or restore these settings"
         )
 
 
 def cached_statistics(path: Path, record: Mapping[str, Any], compute: Callable[[], Statistics]) -> Statistics:
-    """The statistics in a file, which are computed and written there where it does not exist.
+    """Loads statistics from a file, or computes and saves them if it does not exist.
 
     Args:
-      path: of a .npz file.
-      record: of what makes them.
-      compute: makes them.
+      path: path of a .npz file.
+      record: the settings of the statistics.
+      compute: computes the statistics.
 
     Raises:
-      InputError: the file is damaged or was made otherwise.
+      InputError: the file is damaged or has other settings.
     """
     if path.exists():
         return load_statistics(path, record)
@@ -195,14 +195,14 @@ def cached_statistics(path: Path, record: Mapping[str, Any], compute: Callable[[
 
 
 def check_finite(features: Num[np.ndarray, "n d"], what: str) -> None:
-    """Refuses features with NaN or infinity.
+    """Checks that features have no NaN or infinity.
 
     Raises:
-      InputError: says how many rows have, and the first of them.
+      InputError: some have; the message says how many rows, and which is the first.
     """
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise InputError(f"the features of {len(bad)} {what} images are NaN or infinite, first of number {bad[0]}")
+        raise InputError(f"the features of {len(bad)} {what} images are NaN or infinite; the first is number {bad[0]}")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -215,7 +215,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise InputError(f"the statistics {path} do not exist; give the path of a .npz file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"the statistics {path} cannot be read ({error}); get or make them anew") from None
+        raise InputError(f"the statistics {path} cannot be read ({error}); download or compute them again") from None
     if "pool_3" not in arrays and not {"mu", "sigma"} <= arrays.keys():
         raise InputError(
             f"{path} holds the arrays {', '.join(arrays) or 'none'}; statistics have mu and sigma, or pool_3"
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check(mean: np.ndarray, covariance: np.ndarray, features: np.ndarray | None) -> None:
-    """Raises a ValueError that says why these cannot be statistics."""
+    """Raises a ValueError that says why these arrays are not valid statistics."""
     if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
         raise ValueError(f"mu has shape {mean.shape} and sigma {covariance.shape}")
     if not np.isfinite(mean).all() or not np.isfinite(covariance).all():

@@ -1,4 +1,4 @@
-"""Weights of the Inception network: PyTorch's copy of those that TensorFlow published on 2015-12-05."""
+"""Loads weights of the Inception network: PyTorch's copy of those that TensorFlow published on 2015-12-05."""
 
 import logging
 import re
@@ -23,34 +23,34 @@ PUBLISHED = Published(
     95_628_359,
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
-# Of the batch normalizations, which divide by the root of the variance and this.
+# Added to the variance in batch normalization.
 _EPSILON = 1e-3
 
 
 def obtain_weights(directory: Path) -> Path:
-    """The published file; downloaded at the first call, where it is not in `directory`/downloads/manual.
+    """Returns the published file, which is downloaded at the first call unless it is in `directory`/downloads/manual.
 
     Args:
-      directory: of data sets and of what is downloaded for them.
+      directory: folder of data sets and downloads.
 
     Raises:
-      InputError: it cannot be had; says from where, and where to put it.
+      InputError: the download failed; the message says where to get the file and where to put it.
     """
     return obtain(PUBLISHED, directory / "downloads")
 
 
 def load_weights(path: Path) -> tuple[PyTree, str]:
-    """Parameters of `Inception` from a file of pytorch-fid or torch-fidelity; executes no code in it.
+    """Loads parameters of `Inception` from a file of pytorch-fid or torch-fidelity, without executing code in it.
 
     Args:
-      path: of a file with the state of the network. Where its name ends in a hash, as that of the published file does,
-        its content must have it.
+      path: path of a file with the state of the network. If its name ends in a hash, like that of the published file,
+        its content must match it.
 
     Returns:
-      The parameters, with each batch normalization made part of the convolution before it; the file's SHA-256.
+      The parameters, with each batch normalization folded into the convolution before it; the file's SHA-256.
 
     Raises:
-      InputError: the file is missing, damaged, of another network, or has numbers that are not finite.
+      InputError: the file is missing, damaged, of another network, or has values that are not finite.
     """
     if not path.is_file():
         raise InputError(f"the Inception weights {path} do not exist; give the path of a file such as {PUBLISHED.name}")
@@ -59,22 +59,22 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
     if named and not digest.startswith(named[1]):
         raise InputError(
             f"the Inception weights {path} are damaged: their SHA-256 begins with {digest[:8]} and not, as the file's "
-            f"name says, with {named[1]}; get them anew from {PUBLISHED.url}"
+            f"name says, with {named[1]}; download them again from {PUBLISHED.url}"
         )
     if digest != PUBLISHED.sha256:
-        log.warning("The Inception weights %s are not the published ones: numbers cannot stand beside others'", path)
+        log.warning("The Inception weights %s are not the published ones: metrics do not compare with others'", path)
     return convert_weights(read_torch_file(path), path), digest
 
 
 def convert_weights(tensors: Any, path: Path) -> PyTree:
-    """Parameters of `Inception` from tensors with the names that PyTorch's versions of it have.
+    """Converts tensors of PyTorch's versions of the network to parameters of `Inception`.
 
     Args:
       tensors: NumPy arrays by name.
-      path: that they came from, for messages.
+      path: file that they came from, for messages.
 
     Raises:
-      InputError: one is missing, of another shape, or not finite.
+      InputError: a tensor is missing, has another shape, or is not finite.
     """
 
     def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -87,7 +87,7 @@ def convert_weights(tensors: Any, path: Path) -> PyTree:
             )
         array = array.astype(np.float64)
         if not np.isfinite(array).all():
-            raise InputError(f"the Inception weights {path} are damaged: {name} is not finite; get them anew")
+            raise InputError(f"the Inception weights {path} are damaged: {name} is not finite; download them again")
         return array
 
     def convolution(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -118,6 +118,6 @@ def convert_weights(tensors: Any, path: Path) -> PyTree:
 
 
 def parameter_shapes() -> dict[str, Any]:
-    """Shapes of the parameters of `Inception`, as a tree of `jax.ShapeDtypeStruct`."""
+    """Returns the shapes of the parameters of `Inception`, as a tree of `jax.ShapeDtypeStruct`."""
     images = jnp.zeros((1, SIDE, SIDE, 3))
     return jax.eval_shape(lambda key: Inception().init(key, images)["params"], jax.random.key(0))

@@ -1,7 +1,7 @@
-"""Networks, created from a config.
+"""Creates networks from a config.
 
-Networks know nothing of methods: an image, a noise level or label of each image, and a context go in, an image of
-`out_channels` comes out.
+Networks do not depend on methods. They take images, a noise level or label for each image, and a context. They return
+images with `out_channels` channels.
 """
 
 from typing import Any
@@ -16,20 +16,20 @@ from pfgm_jax.registry import METHODS, MODELS
 
 __all__ = ["SCORE_MODELS", "check_images", "create_model"]
 
-# Score models of the authors' release: their networks are known here, though not the methods. None has extra channels.
+# Score models of the authors' release. Their networks are supported, but not the methods. None has extra channels.
 SCORE_MODELS = ("vesde", "vpsde", "subvpsde")
 
 
 def create_model(config: ml_collections.ConfigDict) -> Any:
-    """Creates the network of a config, with the output channels that its method asks for.
+    """Creates the network of a config, with the output channels that its method needs.
 
     Args:
-      config: a whole config; `model`, `data.num_channels`, `data.centered` and `training.sde` are read. Fields of
+      config: a complete config; `model`, `data.num_channels`, `data.centered` and `training.sde` are read. Fields of
         `model` have the names of the network's attributes.
 
     Returns:
       A flax module: apply({"params": p}, x [B, H, W, C], level [B], context) -> [B, H, W, out]. With `train=True` it
-      drops out and takes rngs={"dropout": key}.
+      applies dropout and takes rngs={"dropout": key}.
 
     Raises:
       InputError: there is no network or method of that name, or the number of channels is not filled in.
@@ -54,10 +54,10 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
 
 
 def check_images(network: nn.Module, height: int, width: int, channels: int) -> None:
-    """Checks that a network takes images of this size.
+    """Checks that a network accepts images of this size.
 
     Raises:
-      FieldError: it does not; the field is one of the network's, or of the data.
+      FieldError: it does not; the field is one of the network's or of the data's.
     """
     model: Any = network
     if not model.takes_vectors and not 1 <= channels <= 4:
@@ -66,5 +66,5 @@ def check_images(network: nn.Module, height: int, width: int, channels: int) -> 
 
 
 def _noise_levels(model: ml_collections.ConfigDict) -> tuple[float, ...]:
-    """Computes the noise levels from large to small, as the labels of discrete score models count them."""
+    """Computes the noise levels from large to small, in the order of the labels of discrete score models."""
     return tuple(np.geomspace(model.sigma_max, model.sigma_min, model.num_scales).tolist())

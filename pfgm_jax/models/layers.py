@@ -1,4 +1,4 @@
-"""Layers that the networks share. Images are [B, H, W, C]."""
+"""Layers shared by the networks. Images are [B, H, W, C]."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def default_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
-    """The initializer of DDPM (Ho et al. 2020): uniform, variance scale / fan_avg; a scale of 0 stands for 1e-10."""
+    """Returns DDPM's initializer (Ho et al. 2020): uniform, variance scale / fan_avg; a scale of 0 means 1e-10."""
     return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
 
 
@@ -34,26 +34,26 @@ def conv3x3(
     init_scale: float = 1.0,
     precision: jax.lax.Precision | None = None,
 ) -> nn.Conv:
-    """A 3x3 convolution that keeps the image size."""
+    """Creates a 3x3 convolution that keeps the image size."""
     init = default_init(init_scale)
     return nn.Conv(features, (3, 3), padding=1, kernel_init=init, dtype=dtype, precision=precision, name=name)
 
 
 def conv1x1(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Conv:
-    """A 1x1 convolution."""
+    """Creates a 1x1 convolution."""
     return nn.Conv(features, (1, 1), kernel_init=default_init(init_scale), dtype=dtype, name=name)
 
 
 def dense(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: float = 1.0) -> nn.Dense:
-    """A fully connected layer over the last axis."""
+    """Creates a fully connected layer over the last axis."""
     return nn.Dense(features, kernel_init=default_init(init_scale), dtype=dtype, name=name)
 
 
 class GroupNorm(nn.Module):
-    """Group normalization (Wu & He 2018) in groups of at least four channels, at most 32 groups.
+    """Group normalization (Wu & He 2018) with groups of at least four channels, and at most 32 groups.
 
-    The mean of a group is that over pixels, averaged over channels by a small matrix product, so that no array is
-    transposed, which on a CPU is faster than flax's module. The parameters are the same.
+    It averages over pixels, then over the channels of a group by a small matrix product. This transposes no array, and
+    on a CPU it is faster than flax's module. The parameters are the same.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -72,21 +72,21 @@ class GroupNorm(nn.Module):
 
         x = x.astype(jnp.float32)
         centred = x - group_mean(x)
-        factor = scale * jax.lax.rsqrt(group_mean(centred**2) + 1e-6)
-        return (centred * factor + bias).astype(self.dtype)
+        factor = scale[None, None, None] * jax.lax.rsqrt(group_mean(centred**2) + 1e-6)
+        return (centred * factor + bias[None, None, None]).astype(self.dtype)
 
 
 def positional_embedding(t: Float[Array, " B"], features: int, longest: float = 10000.0) -> Float[Array, "B F"]:
-    """Sines and cosines of t at geometric frequencies from 1 to 1/longest (Vaswani et al. 2017), any real t."""
+    """Computes sines and cosines of real t at geometric frequencies from 1 to 1/longest (Vaswani et al. 2017)."""
     half = features // 2
     frequencies = jnp.exp(-math.log(longest) / (half - 1) * jnp.arange(half, dtype=jnp.float32))
-    angles = t[:, None] * frequencies
+    angles = t[:, None] * frequencies[None]
     embedding = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
     return jnp.pad(embedding, ((0, 0), (0, features % 2)))
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention of one head over all pixels, added to its input."""
+    """Single-head self-attention over all pixels, added to its input."""
 
     skip_rescale: bool = True
     init_scale: float = 0.0
@@ -103,20 +103,20 @@ class AttentionBlock(nn.Module):
 
 
 def add_skip(x: Array, y: Array, rescale: bool) -> Array:
-    """x + y, divided by √2 where `rescale`, which keeps the variance of independent terms."""
+    """Returns x + y; `rescale` divides by √2, which preserves the variance of independent terms."""
     return (x + y) / math.sqrt(2) if rescale else x + y
 
 
 def over_noise_level(
     h: Float[Array, "B H W C"], sigmas: tuple[float, ...], level: Float[Array, " B"], labels: bool
 ) -> Float[Array, "B H W C"]:
-    """h divided by the noise level of its image, as score models of the variance exploding kind ask for.
+    """Divides h by the noise level of each image, as in variance-exploding score models.
 
     Args:
-      h: the answer of a network.
-      sigmas: all noise levels; () leaves h as it is.
-      level: of each image.
-      labels: whether `level` counts the noise levels; otherwise it is the noise level.
+      h: output of a network.
+      sigmas: all noise levels; () leaves h unchanged.
+      level: noise level, or its index, of each image.
+      labels: whether `level` is an index into `sigmas` rather than the noise level itself.
 
     Returns:
       The quotient.
@@ -128,12 +128,13 @@ def over_noise_level(
 
 
 class Resampler(nn.Module):
-    """Halves or doubles an image.
+    """A layer that halves or doubles the image size.
 
     Attributes:
       direction: 'up' or 'down'.
-      features: channels of a 3x3 convolution that goes with it; None for no convolution.
-      fir: filter with `fir_kernel`; otherwise repeat or take means, or, before a convolution, every other pixel.
+      features: output channels of a 3x3 convolution that is included; None for no convolution.
+      fir: whether to filter with `fir_kernel`. Otherwise pixels are repeated, averaged, or, if there is a convolution,
+        skipped by its stride of 2.
       fir_kernel: taps of the separable filter.
     """
 
@@ -155,10 +156,11 @@ class Resampler(nn.Module):
         if up and not filtered:
             return conv(padding=1)(resample.upsample(x))
         if up:
-            # Pixels spread by two and then convolved; the bias comes after the filter.
+            # A transposed convolution, whose bias is added after the filter.
             spread = conv(padding=2, input_dilation=2, use_bias=False)(x)
             bias = self.param("fir_bias", nn.initializers.zeros, (self.features,))
-            return resample.fir_blur_after_transposed_convolution(spread, self.fir_kernel) + bias.astype(self.dtype)
+            y = resample.fir_blur_after_transposed_convolution(spread, self.fir_kernel)
+            return y + bias.astype(self.dtype)[None, None, None]
         if filtered:
             x, padding = resample.fir_blur_before_strided_convolution(x, self.fir_kernel), 0
         else:
@@ -167,16 +169,16 @@ class Resampler(nn.Module):
 
 
 class ResBlockBigGAN(nn.Module):
-    """The residual block of BigGAN (Brock et al. 2019), which can halve or double the image.
+    """The residual block of BigGAN (Brock et al. 2019), which can halve or double the image size.
 
     Attributes:
-      features: channels of the output.
+      features: number of output channels.
       direction: 'none', 'up' or 'down'.
       fir, fir_kernel: see `Resampler`.
       activation: nonlinearity.
-      dropout: rate before the last convolution.
-      skip_rescale: divide the sum by √2.
-      init_scale: of the last kernel.
+      dropout: dropout rate before the last convolution.
+      skip_rescale: whether to divide the sum by √2.
+      init_scale: scale of the last kernel's initial values.
     """
 
     features: int
@@ -204,7 +206,7 @@ class ResBlockBigGAN(nn.Module):
 
 
 class ResBlockDDPM(nn.Module):
-    """The residual block of DDPM (Ho et al. 2020); attributes as those of `ResBlockBigGAN`."""
+    """The residual block of DDPM (Ho et al. 2020), with the attributes of `ResBlockBigGAN`."""
 
     features: int
     activation: Activation = nn.silu
@@ -225,7 +227,7 @@ class ResBlockDDPM(nn.Module):
 
 
 def _residual_branch(block, y: Array, embedding: Array | None, train: bool) -> Array:
-    """What both residual blocks do between their first activation and the sum."""
+    """Applies the layers that both residual blocks have between their first activation and the sum."""
     y = conv3x3(block.features, "conv_0", block.dtype)(y)
     if embedding is not None:
         y += dense(block.features, "embed", block.dtype)(block.activation(embedding))[:, None, None]
@@ -235,7 +237,7 @@ def _residual_branch(block, y: Array, embedding: Array | None, train: bool) -> A
 
 
 class Combine(nn.Module):
-    """Joins a pyramid of the input to the features of a level.
+    """A layer that joins a pyramid of the input to the features of a level.
 
     Attributes:
       method: 'sum', or 'cat' for concatenation.
@@ -255,7 +257,7 @@ class FourierEmbedding(nn.Module):
 
     Attributes:
       features: number of frequencies.
-      scale: their standard deviation.
+      scale: standard deviation of the frequencies.
     """
 
     features: int
@@ -264,5 +266,5 @@ class FourierEmbedding(nn.Module):
     @nn.compact
     def __call__(self, t: Float[Array, " B"]) -> Float[Array, "B 2*{self.features}"]:
         frequencies = self.param("frequencies", nn.initializers.normal(self.scale), (self.features,))
-        angles = t[:, None] * jax.lax.stop_gradient(frequencies) * (2 * math.pi)
+        angles = t[:, None] * jax.lax.stop_gradient(frequencies)[None] * (2 * math.pi)
         return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)

@@ -12,13 +12,13 @@ from pfgm_jax.models.base import Network
 
 
 class MLP(Network):
-    """Residual layers over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
+    """A residual network over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
 
-    A noise level ranges over several orders of magnitude, and so do the points seen at it; the network is therefore
-    shown the logarithm of the condition, and each point at several scales.
+    Noise levels range over several orders of magnitude, and so do the perturbed points. The inputs of the network are
+    therefore the logarithm of the noise level, and each point at several scales.
 
     Attributes:
-      out_channels: channels of the output.
+      out_channels: number of output channels.
       nf: width of the hidden layers.
       num_res_blocks: number of residual layers.
     """
@@ -42,7 +42,7 @@ class MLP(Network):
         norm = jnp.sqrt(level**2 + jnp.mean(flat**2, axis=1))[:, None]
         scales = jnp.concatenate([jnp.log(norm), jnp.log(level)[:, None]], axis=1)
         h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)
-        angles = 2.0 ** jnp.arange(4) * scales[..., None]
+        angles = jnp.array([[[1.0, 2.0, 4.0, 8.0]]]) * scales[..., None]
         h = jnp.concatenate([h, jnp.sin(angles).reshape(len(x), -1), jnp.cos(angles).reshape(len(x), -1)], axis=1)
         h = layers.dense(self.nf, "in")(h)
         for i in range(self.num_res_blocks):
@@ -50,7 +50,7 @@ class MLP(Network):
             h = h + layers.dense(self.nf, f"block_{i}_1", init_scale=0.1)(y)
         h = nn.silu(nn.LayerNorm(name="norm_out")(h))
         size = x.shape[1] * x.shape[2]
-        # Far from the data the answer is close to a multiple of the input, which a product represents and sums do not.
+        # Far from the data the output is close to a multiple of the input, which products represent and sums do not.
         gate = layers.dense(1, "gate", init_scale=0.0)(h) / norm
         out = layers.dense(size * self.out_channels, "out", init_scale=0.0)(h).reshape(*x.shape[:-1], self.out_channels)
         return out + jnp.pad(gate[:, None, None] * x, [(0, 0)] * 3 + [(0, self.out_channels - x.shape[-1])])

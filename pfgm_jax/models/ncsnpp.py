@@ -1,4 +1,4 @@
-"""The U-Net of score-based models (Song et al. 2021, appendix H): DDPM++ and NCSN++ and what lies between them."""
+"""The U-Net of score-based models (Song et al. 2021, appendix H): DDPM++, NCSN++ and variants between them."""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -18,32 +18,32 @@ PRECISE = jax.lax.Precision.HIGHEST
 
 
 class NCSNpp(Network):
-    """A U-Net over images whose sides 2^(levels - 1) divides.
+    """A U-Net over images whose sides are divisible by 2^(levels - 1).
 
     Attributes:
-      out_channels: channels of the output.
-      nf: channels of the first level.
-      ch_mult: channels of each level, in units of nf.
-      num_res_blocks: residual blocks per level on the way down; one more on the way up.
-      attn_resolutions: levels whose shorter side is one of these attend.
-      resblock_type: 'biggan', whose blocks change the size of images themselves, or 'ddpm'.
-      resamp_with_conv: convolve where DDPM's blocks leave the change of size to others.
-      fir, fir_kernel: filter where the size changes.
+      out_channels: number of output channels.
+      nf: number of channels of the first level.
+      ch_mult: number of channels of each level, in units of nf.
+      num_res_blocks: number of residual blocks per level on the way down; one more on the way up.
+      attn_resolutions: attention is applied at levels whose shorter side is one of these.
+      resblock_type: 'biggan', whose blocks resample images themselves, or 'ddpm'.
+      resamp_with_conv: whether the resampling between 'ddpm' blocks includes a convolution.
+      fir, fir_kernel: see `layers.Resampler`.
       progressive_input: 'none', or how a pyramid of the input joins each level: 'input_skip' or 'residual'.
       progressive: 'none', or how a pyramid of outputs is built up: 'output_skip' or 'residual'.
-      progressive_combine: 'sum' or 'cat', how 'input_skip' joins.
-      embedding_type: of the condition: 'positional', or 'fourier' of its logarithm.
+      progressive_combine: how 'input_skip' joins: 'sum' or 'cat'.
+      embedding_type: 'positional' embedding of the level, or 'fourier' embedding of its logarithm.
       fourier_scale: standard deviation of the Fourier frequencies.
-      conditional: whether the condition reaches the residual blocks.
-      centered: whether images are in [-1, 1]; otherwise they are in [0, 1].
-      sigmas: divide the output by the noise level. () for not at all; with 'fourier', the condition is the noise level;
-        with 'positional', it is an index into these.
+      conditional: whether residual blocks receive the embedding.
+      centered: whether images are in [-1, 1] rather than [0, 1].
+      sigmas: noise levels to divide the output by; () for no division. With 'fourier' the network's level is the noise
+        level; with 'positional' it is an index into these.
       nonlinearity: 'swish', 'elu', 'relu' or 'lrelu'.
-      dropout: rate inside residual blocks.
-      skip_rescale: divide sums of branches by √2.
-      init_scale: scale of the last kernel of each block and of the network; 0 starts them at 1e-10.
-      dtype: of the computation; parameters, embedding, and the first and last convolution are float32.
-      remat: compute residual blocks again in the backward pass rather than keep what is inside them.
+      dropout: dropout rate inside residual blocks.
+      skip_rescale: whether to divide sums of branches by √2.
+      init_scale: initial scale of the last kernel of each block and of the network; 0 means 1e-10.
+      dtype: type for computations; parameters, embedding, and the first and last convolution are float32.
+      remat: whether to recompute residual blocks in the backward pass instead of storing their activations.
     """
 
     adjustable: ClassVar[tuple[str, ...]] = ("dropout", "fourier_scale", "init_scale", "remat")
@@ -74,14 +74,14 @@ class NCSNpp(Network):
 
     @property
     def expects_labels(self) -> bool:
-        """Whether the level counts the noise levels, where it divides by them."""
+        """Whether `level` is the index of a noise level, if the network divides by noise levels."""
         return self.embedding_type == "positional"
 
     def check_images(self, height: int, width: int) -> None:
         """Checks the size of images.
 
         Raises:
-          FieldError: it cannot be halved from level to level.
+          FieldError: the size cannot be halved from level to level.
         """
         divisor = 2 ** (len(self.ch_mult) - 1)
         if height % divisor or width % divisor:
@@ -114,7 +114,7 @@ class NCSNpp(Network):
         return layers.over_noise_level(h, self.sigmas, level, labels=self.expects_labels)
 
     def _down(self, x: Float[Array, "B H W C"], parts: "_Parts") -> tuple[Array, list[Array]]:
-        """Halves the image level by level; returns the last features, and those that the way up joins."""
+        """Halves the image level by level; returns the last features and the skip connections for `_up`."""
         pyramid = x
         h = layers.conv3x3(self.nf, "conv_in", precision=PRECISE)(x).astype(self.dtype)
         skips = [h]
@@ -135,8 +135,8 @@ class NCSNpp(Network):
         return h, skips
 
     def _up(self, h: Array, skips: list[Array], parts: "_Parts") -> Float[Array, "B H W out"]:
-        """Doubles the image level by level, and answers."""
-        # Rounded to half precision, pixels would be off by as much as the smallest perturbations, and so would answers.
+        """Doubles the image level by level and returns the output."""
+        # Half precision would round pixels, and outputs, by as much as the smallest perturbations.
         head = partial(layers.conv3x3, self.out_channels, init_scale=self.init_scale, precision=PRECISE)
         pyramid: Any = None
         for i, mult in reversed(list(enumerate(self.ch_mult))):
@@ -169,7 +169,7 @@ class NCSNpp(Network):
 
 
 class _Parts:
-    """Layers with the options of a network, created inside its `__call__`."""
+    """A factory of layers with the options of a network, created inside its `__call__`."""
 
     def __init__(self, net: NCSNpp, embedding: Float[Array, "B E"] | None, act: layers.Activation, train: bool):
         common = {"skip_rescale": net.skip_rescale, "init_scale": net.init_scale, "dtype": net.dtype}

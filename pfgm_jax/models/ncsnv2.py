@@ -1,7 +1,7 @@
 """NCSNv2 (Song & Ermon 2020, "Improved techniques for training score-based generative models"), a RefineNet.
 
-A weaker network than NCSN++: it is not shown the noise level, and has neither attention nor dropout. The paper on PFGM
-(section 5) uses it to show that PFGM still works on it.
+It is a weaker network than NCSN++: the noise level is not an input, and there is neither attention nor dropout. The
+PFGM paper (section 5) uses it to show that PFGM still works with such a network.
 """
 
 import math
@@ -20,7 +20,8 @@ from pfgm_jax.errors import FieldError
 from pfgm_jax.models import layers, resample
 from pfgm_jax.models.base import Network
 
-# Of each stage: channels in units of nf, and dilation. Stages without dilation, but for the first, halve the image.
+# Each stage has a number of channels, in units of nf, and a dilation. Stages without dilation, except the first, halve
+# the image.
 _STAGES = {
     "below 96 pixels": ((1, 1), (2, 1), (2, 2), (2, 4)),
     "to 128 pixels": ((1, 1), (2, 1), (2, 1), (4, 2), (4, 4)),
@@ -29,13 +30,13 @@ _STAGES = {
 
 
 def stages(height: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Channels in units of nf, and dilation, of each stage of the network for images of a size."""
+    """Returns the channels in units of nf and the dilation of each stage, for images of a given size."""
     side = max(height, width)
     return _STAGES["below 96 pixels" if side < 96 else "to 128 pixels" if side <= 128 else "larger"]
 
 
 def sides_divisor(height: int, width: int) -> int:
-    """What has to divide the sides of an image of a size."""
+    """Returns the number that the sides of an image must be divisible by."""
     return 2 ** (sum(dilation == 1 for _, dilation in stages(height, width)) - 1)
 
 
@@ -43,13 +44,13 @@ class NCSNv2(Network):
     """A RefineNet with instance normalization.
 
     Attributes:
-      out_channels: channels of the output.
-      nf: channels of the first stage.
-      centered: whether images are in [-1, 1]; otherwise they are in [0, 1].
-      sigmas: divide the output by the noise level, of which the condition is the index; () for not at all.
+      out_channels: number of output channels.
+      nf: number of channels of the first stage.
+      centered: whether images are in [-1, 1] rather than [0, 1].
+      sigmas: noise levels to divide the output by; the network's level is an index into these. () for no division.
       nonlinearity: 'elu', 'swish', 'relu' or 'lrelu'.
-      dtype: of the computation; parameters, normalization, and the first and last convolution are float32.
-      remat: compute blocks again in the backward pass rather than keep what is inside them.
+      dtype: type for computations; parameters, normalization, and the first and last convolution are float32.
+      remat: whether to recompute blocks in the backward pass instead of storing their activations.
     """
 
     adjustable: ClassVar[tuple[str, ...]] = ("remat",)
@@ -64,14 +65,14 @@ class NCSNv2(Network):
 
     @property
     def expects_labels(self) -> bool:
-        """Whether the level counts the noise levels, where it divides by them."""
+        """Whether `level` is the index of a noise level, if the network divides by noise levels."""
         return True
 
     def check_images(self, height: int, width: int) -> None:
         """Checks the size of images.
 
         Raises:
-          FieldError: it cannot be halved often enough.
+          FieldError: the size cannot be halved often enough.
         """
         divisor = sides_divisor(height, width)
         if height % divisor or width % divisor:
@@ -111,7 +112,7 @@ class NCSNv2(Network):
 
 
 class InstanceNormPlus(nn.Module):
-    """Instance normalization that keeps the means of the channels, relative to each other (Song & Ermon 2020)."""
+    """Instance normalization that preserves the channels' relative means (Song & Ermon 2020)."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -123,11 +124,12 @@ class InstanceNormPlus(nn.Module):
         means = x.mean((1, 2), keepdims=True)
         relative = (means - means.mean(-1, keepdims=True)) * jax.lax.rsqrt(means.var(-1, ddof=1, keepdims=True) + 1e-5)
         normal = (x - means) * jax.lax.rsqrt(x.var((1, 2), keepdims=True) + 1e-5)
+        alpha, beta, gamma = (weights[None, None, None] for weights in (alpha, beta, gamma))
         return gamma * (normal + alpha * relative) + beta
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut; dilated, or halving the image where it `changes` and is not dilated."""
+    """Two convolutions and a shortcut. They are dilated; without dilation, a block that `changes` halves the image."""
 
     features: int
     dilation: int
@@ -139,7 +141,7 @@ class _ResidualBlock(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
         halves = self.changes and self.dilation == 1
         conv = partial(_conv, dtype=self.dtype, dilation=self.dilation)
-        # A block that changes the image widens it last.
+        # A block that `changes` increases the number of channels in its second convolution.
         between = x.shape[-1] if self.changes else self.features
         y = conv(self.activation(InstanceNormPlus(name="norm_0")(x)), between, "conv_0")
         y = conv(self.activation(InstanceNormPlus(name="norm_1")(y)), self.features, "conv_1")
@@ -149,7 +151,7 @@ class _ResidualBlock(nn.Module):
 
 
 class _RefineBlock(nn.Module):
-    """Adapts features of a stage and of the next deeper one, sums them, and pools over growing neighbourhoods."""
+    """A block that adapts and sums features of a stage and the next deeper one, and pools over growing windows."""
 
     features: int
     blocks_after: int
@@ -191,10 +193,10 @@ def _conv(
     dilation: int = 1,
     use_bias: bool = True,
 ) -> Float[Array, "B H W F"]:
-    """A convolution that keeps the image size, initialized as PyTorch does: uniform, variance 1 / (3 fan_in)."""
+    """Applies a size-preserving convolution, initialized as in PyTorch: uniform, variance 1 / (3 fan_in)."""
     bound = 1 / math.sqrt(size * size * x.shape[-1])
     init = lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
-    # What is not computed in half precision is the first and last convolution: as precise as can be.
+    # The first and last convolution are never in half precision: they use the highest precision.
     precision = jax.lax.Precision.HIGHEST if name in ("conv_in", "conv_out") else None
     return nn.Conv(
         features,
@@ -211,7 +213,7 @@ def _conv(
 
 
 def _resize(x: Float[Array, "B H W C"], height: int, width: int) -> Float[Array, "B {height} {width} C"]:
-    """Linear interpolation that keeps the corners."""
+    """Resizes images by linear interpolation with aligned corners."""
     for axis, new in ((1, height), (2, width)):
         old = x.shape[axis]
         if new == old:

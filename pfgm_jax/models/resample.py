@@ -1,6 +1,6 @@
-"""Halving and doubling images: by means and repetition, or with a finite impulse response (FIR) filter.
+"""Halves and doubles images: by averaging and repetition, or with a finite impulse response (FIR) filter.
 
-FIR resampling (Zhang 2019, "Making convolutional networks shift-invariant again") filters an image where it is large,
+FIR resampling (Zhang 2019, "Making convolutional networks shift-invariant again") filters an image at its larger size,
 so that neither direction aliases. Pixels outside the image count as zero.
 """
 
@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 
 
 def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Twice the size, by repetition."""
+    """Doubles the size by repeating pixels."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 def downsample(x: Float[Array, "B H W C"]) -> Float[Array, "B H/2 W/2 C"]:
-    """Half the size, by means of 2x2 pixels."""
+    """Halves the size by averaging 2x2 pixels."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
@@ -28,13 +28,13 @@ def downsample(x: Float[Array, "B H W C"]) -> Float[Array, "B H/2 W/2 C"]:
 def _filter(
     x: Float[Array, "B H W C"], kernel: Sequence[float], gain: float, pad: tuple[int, int], up: int = 1, down: int = 1
 ) -> Float[Array, "B H2 W2 C"]:
-    """Spreads pixels by `up`, filters each axis with the kernel, keeps every `down`-th pixel."""
-    # Mirrored, as in a convolution proper. Sums of shifted images rather than a convolution of each channel by itself,
-    # which XLA does slowly on CPUs.
+    """Spreads pixels by `up`, filters each axis with the kernel, and keeps every `down`-th pixel."""
+    # The kernel is flipped, as in a true convolution. Sums of shifted images replace a depthwise convolution, which is
+    # slow in XLA on CPUs.
     taps = math.sqrt(gain) * np.asarray(kernel, np.float64)[::-1] / sum(kernel)
     for axis in (1, 2):
         edges = [(0, 0, 0)] * 4
-        # Spreading leaves no zeros behind the last pixel; the padding supplies them.
+        # Spreading adds no zeros after the last pixel; the padding adds them.
         edges[axis] = (pad[0], pad[1] + up - 1, up - 1)
         padded = jax.lax.pad(x, jnp.zeros((), x.dtype), edges)
         end = padded.shape[axis] - len(taps) + 1
@@ -44,13 +44,13 @@ def _filter(
 
 
 def fir_upsample(x: Float[Array, "B H W C"], kernel: Sequence[float]) -> Float[Array, "B 2*H 2*W C"]:
-    """Twice the size; a constant image keeps its value away from the border."""
+    """Doubles the size with a FIR filter; a constant image keeps its value away from the border."""
     extra = len(kernel) - 2
     return _filter(x, kernel, gain=4.0, pad=((extra + 1) // 2 + 1, extra // 2), up=2)
 
 
 def fir_downsample(x: Float[Array, "B H W C"], kernel: Sequence[float]) -> Float[Array, "B H/2 W/2 C"]:
-    """Half the size; a constant image keeps its value away from the border."""
+    """Halves the size with a FIR filter; a constant image keeps its value away from the border."""
     extra = len(kernel) - 2
     return _filter(x, kernel, gain=1.0, pad=((extra + 1) // 2, extra // 2), down=2)
 
@@ -58,7 +58,7 @@ def fir_downsample(x: Float[Array, "B H W C"], kernel: Sequence[float]) -> Float
 def fir_blur_before_strided_convolution(
     x: Float[Array, "B H W C"], kernel: Sequence[float], size: int = 3
 ) -> Float[Array, "B H2 W2 C"]:
-    """Filters and pads an image so that a convolution of that size, stride 2 and no padding halves it."""
+    """Filters and pads an image so that a convolution with this kernel size, stride 2 and no padding halves it."""
     extra = len(kernel) - 2 + size - 1
     return _filter(x, kernel, gain=1.0, pad=((extra + 1) // 2, extra // 2))
 
@@ -66,6 +66,6 @@ def fir_blur_before_strided_convolution(
 def fir_blur_after_transposed_convolution(
     x: Float[Array, "B H2 W2 C"], kernel: Sequence[float], size: int = 3
 ) -> Float[Array, "B H W C"]:
-    """Filters what a transposed convolution of that size and stride 2 made of an image: twice the image's size."""
+    """Filters the output of a transposed convolution with this kernel size and stride 2, to twice the image's size."""
     extra = len(kernel) - 2 - (size - 1)
     return _filter(x, kernel, gain=4.0, pad=((extra + 1) // 2 + 1, extra // 2 + 1))

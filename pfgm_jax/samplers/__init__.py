@@ -1,4 +1,4 @@
-"""Samplers: from the prior to the data, by an ODE or with noise."""
+"""Samplers, which lead from the prior to the data by an ODE or with noise."""
 
 import dataclasses
 from typing import Any
@@ -11,11 +11,11 @@ __all__ = ["OdeSolver", "Sampler", "Solution", "Velocity", "create_sampler", "so
 
 
 def create_sampler(name: str, **options: Any) -> Any:
-    """Creates the sampler of a name.
+    """Creates the sampler with a given name.
 
     Args:
       name: one of `registry.SAMPLERS`.
-      **options: its attributes; see its class.
+      **options: attributes of the sampler; see its class.
 
     Raises:
       InputError: there is no such sampler, it has no such attribute, or an attribute is out of range.

@@ -1,7 +1,7 @@
-"""The interface by which the rest of the code knows samplers.
+"""The interface of samplers for the rest of the code.
 
-A sampler leads draws from a method's prior to data. An ODE solver is a sampler that also solves other problems, in
-either direction: latents and likelihoods ask for one.
+A sampler turns draws from a method's prior into data. An ODE solver is a sampler that can also solve other ODEs, in
+either direction. Latents and likelihoods require one.
 """
 
 import abc
@@ -19,25 +19,25 @@ from pfgm_jax.errors import SolveError
 from pfgm_jax.methods.base import Method, Network
 
 Time = float | Float[Array, ""]
-# (x [b, ...], t, rows) -> dx/dt [b, ...], where `rows` is what is given of the same b samples.
+# (x [b, ...], t, rows) -> dx/dt [b, ...], where `rows` holds additional data of the same b samples.
 Velocity = Callable[[Float[Array, "b *shape"], Float[Array, ""], Any], Float[Array, "b *shape"]]
 
 
 class Solution(NamedTuple):
-    """Where samples ended, one by one. `check` it on the host."""
+    """The results of a solve, one per sample. Call `check` on the host."""
 
     x: Float[Array | np.ndarray, "b *shape"]
     evaluations: Int[Array | np.ndarray, " b"]  # of the network
     ok: Bool[Array | np.ndarray, " b"]  # the end was reached and is finite
 
     def check(self, first: int = 0) -> "Solution":
-        """Returns itself if every sample was solved; waits for the result.
+        """Waits for the result and returns it if every sample was solved.
 
         Args:
-          first: number of the first sample, by which a failed one is named.
+          first: number of the first sample, for the error message.
 
         Raises:
-          SolveError: some were not.
+          SolveError: some samples were not solved.
         """
         ok = np.asarray(self.ok)
         if not ok.all():
@@ -56,12 +56,12 @@ def solution(
     evaluations: int | Int[Array, ""] | Int[Array, " b"],
     reached: bool | Bool[Array, ""] | Bool[Array, " b"] = True,
 ) -> Solution:
-    """Creates the solution of samples that may have numbers of evaluations in common.
+    """Creates a solution from per-sample or shared results.
 
     Args:
-      x: where they ended.
-      evaluations: of each, or of all.
-      reached: whether the solver came to the end; a sample that is not finite counts as failed in any case.
+      x: final states of the samples.
+      evaluations: number of evaluations, of each sample or of all.
+      reached: whether the solver reached the end; samples that are not finite count as failed in any case.
     """
     finite = jnp.all(jnp.isfinite(x), axis=range(1, x.ndim))
     each = lambda a: jnp.broadcast_to(jnp.asarray(a), (len(x),))
@@ -70,9 +70,9 @@ def solution(
 
 @dataclasses.dataclass(frozen=True)
 class Sampler(abc.ABC):
-    """A way from the prior to the data; a frozen dataclass of options."""
+    """A sampler from the prior to the data; a frozen dataclass of options."""
 
-    # The methods that it can sample from.
+    # The type of method that it can sample from.
     requires: ClassVar[type[Method]] = Method
     # The config field of each attribute.
     fields: ClassVar[Mapping[str, str]] = {}
@@ -86,21 +86,21 @@ class Sampler(abc.ABC):
         keys: Key[Array, " b"],
         context: Context = NO_CONTEXT,
     ) -> Solution:
-        """Leads samples from the prior to the data; pure, to be jitted by the caller.
+        """Leads samples from the prior to the data. The function is pure; callers may jit it.
 
         Args:
-          method: prior and ODE.
+          method: defines prior and ODE.
           net: a trained network.
           x: draws from the prior.
-          keys: of each sample, for noise: sample k may depend on its own key alone.
-          context: of each sample.
+          keys: key of each sample, for noise; a sample may depend only on its own key.
+          context: context of each sample.
 
         Returns:
-          The samples in network units; a failure is in `ok`.
+          The samples in network units; `ok` is False for those that failed.
         """
 
     def check_levels(self, t_prior: float, t_data: float) -> None:
-        """Checks that the sampler can lead from t_prior to t_data.
+        """Checks that the sampler can go from t_prior to t_data.
 
         Raises:
           FieldError: it cannot.
@@ -112,30 +112,30 @@ class Sampler(abc.ABC):
 class OdeSolver(Sampler):
     """A sampler that solves ODEs."""
 
-    # Whether it chooses its steps by its error, as log densities need it.
+    # Whether the solver adapts its steps to the error, as log densities require.
     adaptive: ClassVar[bool] = False
-    # Of a solver that does not.
+    # Number of evaluations per step of a solver that is not adaptive.
     evaluations_per_step: ClassVar[int] = 1
 
     @abc.abstractmethod
     def solve(
         self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
     ) -> Solution:
-        """Integrates dx/dt = velocity(x, t, rows) from t0 to t1; pure, to be jitted by the caller.
+        """Integrates dx/dt = velocity(x, t, rows) from t0 to t1. The function is pure; callers may jit it.
 
         Args:
-          velocity: (x [b, ...], t, rows) -> dx/dt [b, ...]; each sample's velocity depends on this sample and its own
-            row alone. A solver may pass fewer rows of x at a time, with the same rows of `rows`.
-          x: where to start.
+          velocity: (x [b, ...], t, rows) -> dx/dt [b, ...]; each sample's velocity depends only on that sample and its
+            row. A solver may pass fewer rows of x at a time, with the same rows of `rows`.
+          x: initial states.
           t0, t1: the interval, in either direction; logarithms of noise levels.
-          rows: what the velocity needs to know of each sample: a pytree of arrays [b, ...].
+          rows: data of each sample that the velocity needs: a pytree of arrays [b, ...].
 
         Returns:
-          The solution; a failure is in its `ok`, and x is then not meaningful.
+          The solution; `ok` is False for samples that failed, and their x is then meaningless.
         """
 
     def single_solve(self) -> "OdeSolver":
-        """Returns the solver for any interval: without steps that were chosen for one in particular."""
+        """Returns the solver without options that are specific to one interval."""
         return self
 
     def __call__(
@@ -171,13 +171,13 @@ def trajectory(
     solver: OdeSolver,
     rows: PyTree = None,
 ) -> tuple[Float[Array, "T b *shape"], Solution]:
-    """Computes states at several times, from the first of them, where x is, to the last.
+    """Computes states at several times, starting from x at the first time.
 
     Args:
       velocity, x, rows: see `OdeSolver.solve`.
-      times: ascending or descending. Between each two of them the ODE is solved anew: a solver that does not choose its
-        steps takes all of them there.
-      solver: how.
+      times: ascending or descending. The ODE is solved separately between each two of them, so a solver that is not
+        adaptive takes all its steps in each interval.
+      solver: the ODE solver.
 
     Returns:
       The states, and the solution at the last time.

@@ -1,4 +1,4 @@
-"""Heun's method in the noise level, with two evaluations a step."""
+"""Heun's method in the noise level, with two evaluations per step."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,9 +13,9 @@ from pfgm_jax.samplers.steps import FixedSteps
 
 @dataclasses.dataclass(frozen=True)
 class ImprovedEuler(FixedSteps):
-    """Heun's method in the noise level e^t, in which trajectories are nearly straight; ends on a plain Euler step.
+    """Heun's method in the noise level e^t, in which trajectories are nearly straight; the last step is an Euler step.
 
-    With the schedule 'rho' it is EDM's Heun sampler (Karras et al. 2022, Algorithm 1); its own is 'log', as in the
+    With the schedule 'rho' it is EDM's Heun sampler (Karras et al. 2022, Algorithm 1). The default is 'log', as in the
     authors' release.
     """
 
@@ -28,8 +28,8 @@ class ImprovedEuler(FixedSteps):
         times = self.step_times(t0, t1)
         levels = jnp.exp(times)
 
-        # One evaluation a pass, so that the network is compiled once: passes that predict a step and correct it by
-        # turns.
+        # Each pass has one evaluation, so that the network is compiled once. Passes alternately predict a step and
+        # correct it.
         def evaluate(state, now):
             x, start, slope_before = state
             t, level, width, corrects = now

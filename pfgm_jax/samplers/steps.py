@@ -1,4 +1,4 @@
-"""How the steps of solvers that do not choose them divide the way between two noise levels."""
+"""Step schedules of solvers with a fixed number of steps between two noise levels."""
 
 import dataclasses
 import math
@@ -17,14 +17,14 @@ SCHEDULES = ("log", "rho")
 
 @dataclasses.dataclass(frozen=True)
 class FixedSteps(OdeSolver):
-    """An ODE solver with a number of steps.
+    """An ODE solver with a fixed number of steps.
 
     Attributes:
-      steps: how many.
-      schedule: how they divide the interval: 'log' evenly in the logarithm of the noise level, 'rho' evenly in its
-        power 1/rho (Karras et al. 2022, equation 5); '' for the solver's own.
-      rho: of the schedule 'rho'; the larger, the shorter are the steps at small noise levels. 'log' is its limit.
-      levels: descending noise levels to step through between those of the two ends, in place of steps and schedule.
+      steps: number of steps.
+      schedule: how steps divide the interval: 'log' evenly in the logarithm of the noise level, 'rho' evenly in its
+        power 1/rho (Karras et al. 2022, equation 5); '' for the solver's default.
+      rho: parameter of the schedule 'rho'; larger values shorten steps at small noise levels. 'log' is its limit.
+      levels: descending noise levels of the steps between the two ends, instead of `steps` and `schedule`.
     """
 
     fields: ClassVar[Mapping[str, str]] = {
@@ -47,7 +47,7 @@ class FixedSteps(OdeSolver):
         ranges.check(self, steps=ranges.at_least(1), schedule=schedule, rho=ranges.above(0), levels=ranges.descending())
 
     def single_solve(self) -> "FixedSteps":
-        """Returns the solver without `levels`, which are those of one interval."""
+        """Returns the solver without `levels`, which are specific to one interval."""
         return dataclasses.replace(self, levels=())
 
     def check_levels(self, t_prior: float, t_data: float) -> None:
@@ -63,13 +63,13 @@ class FixedSteps(OdeSolver):
             )
 
     def step_times(self, t0: Time, t1: Time) -> Float[Array, " T"]:
-        """Computes where the steps begin and end: T - 1 steps from t0 to t1.
+        """Computes the T times that bound the T - 1 steps from t0 to t1.
 
         Args:
-          t0, t1: logarithms of noise levels; numbers, not traced, where `levels` are given.
+          t0, t1: logarithms of noise levels; they cannot be traced if `levels` are given.
 
         Raises:
-          FieldError: `levels` do not lie between those of t0 and t1.
+          FieldError: `levels` are not between those of t0 and t1.
         """
         if self.levels:
             self.check_levels(float(t0), float(t1))
@@ -80,7 +80,7 @@ class FixedSteps(OdeSolver):
         if (self.schedule or self.own_schedule) == "log":
             times = start + share * (end - start)
         else:
-            # Powers relative to that of the highest level, so that none is too large for float32.
+            # Powers relative to that of the highest level, so that none overflows float32.
             top = jnp.maximum(start, end)
             power = lambda t: jnp.expm1((t - top) / self.rho)
             times = top + self.rho * jnp.log1p((1.0 - share) * power(start) + share * power(end))

@@ -1,1 +1,1 @@
-"""Training: the loss and one step, the state, the loop, and what happens between steps."""
+"""Training: the loss, a training step, the state, the loop, and the callbacks between steps."""

@@ -1,4 +1,4 @@
-"""What happens between training steps: logging, held-out loss, checkpoints, stopping, snapshots."""
+"""Callbacks between training steps: logging, held-out loss, checkpoints, stopping, snapshots."""
 
 import logging
 import math
@@ -30,15 +30,15 @@ AFTER_A_BAD_STEP = (
 
 
 class Moment(NamedTuple):
-    """The end of a step, and what is due there.
+    """The end of a step, and the actions that are due.
 
     Attributes:
-      step: how many steps have been taken.
-      logs: a line of metrics.
-      evaluates: the held-out loss.
-      saves: a checkpoint.
-      draws: a grid of samples.
-      stops: the run is to stop here, and is not at its end.
+      step: number of steps taken.
+      logs: whether to log metrics.
+      evaluates: whether to compute the held-out loss.
+      saves: whether to save a checkpoint.
+      draws: whether to draw a grid of samples.
+      stops: whether to stop here, before the last step.
     """
 
     step: int
@@ -50,11 +50,11 @@ class Moment(NamedTuple):
 
 
 def moment(training: ml_collections.ConfigDict, step: int, asked_to_stop: bool) -> Moment:
-    """Says what is due after a step.
+    """Returns the actions that are due after a step.
 
     Args:
-      training: the cadences.
-      step: how many steps have been taken.
+      training: the fields of `config.training`, which set the intervals.
+      step: number of steps taken.
       asked_to_stop: whether the run was asked to stop.
     """
     last = step == training.n_iters
@@ -67,20 +67,20 @@ def moment(training: ml_collections.ConfigDict, step: int, asked_to_stop: bool) 
 
 @runtime_checkable
 class Callback(Protocol):
-    """Is called after every step, in the order in which the loop has them."""
+    """A function that the loop calls after every step."""
 
     def __call__(self, now: Moment, state: TrainState) -> None:
-        """Does what is due.
+        """Performs the callback's action, if it is due.
 
         Args:
-          now: what is due.
-          state: after the step; its arrays are gone after the next.
+          now: the actions that are due.
+          state: state after the step; the next step deletes its arrays.
         """
         ...
 
 
 class Logger:
-    """Writes the means of metrics since the last line, speeds and, where it is due, the held-out loss."""
+    """A callback that logs the mean metrics since the last line, speeds and, if it is due, the held-out loss."""
 
     def __init__(self, writer: MetricWriter, bar: tqdm, images_per_step: int, held_out_loss: Callable[[PyTree], float]):
         self._writer, self._bar, self._images_per_step = writer, bar, images_per_step
@@ -89,7 +89,7 @@ class Logger:
         self._since = time.perf_counter()
 
     def add(self, metrics: dict[str, Float[Array, ""]], started: float) -> None:
-        """Takes the metrics of a step that began at a time of the clock."""
+        """Adds the metrics of a step that started at `started`, a time of `time.perf_counter`."""
         if not self._pending:
             self._since = started
         self._pending.append(metrics)
@@ -111,7 +111,7 @@ class Logger:
 
 
 class Saver:
-    """Saves checkpoints of finite parameters."""
+    """A callback that saves checkpoints, and raises TrainingError if the parameters are not finite."""
 
     def __init__(self, checkpoints: Checkpoints, config: dict[str, Any]):
         self._checkpoints, self._config = checkpoints, config
@@ -125,7 +125,7 @@ class Saver:
 
 
 class Stopper:
-    """Ends the process once the step at which it is to stop is on disk."""
+    """A callback that ends the process, if it was asked to stop, once its last step is on disk."""
 
     def __init__(self, checkpoints: Checkpoints, stop: StopRequest):
         self._checkpoints, self._stop = checkpoints, stop
@@ -133,12 +133,12 @@ class Stopper:
     def __call__(self, now: Moment, state: TrainState) -> None:
         if now.stops:
             self._checkpoints.wait()
-            log.info("Asked to stop; step %d is saved. To go on, run the same command again", now.step)
+            log.info("Asked to stop; step %d is saved. To resume, run the same command again", now.step)
             raise SystemExit(self._stop.exit_status)
 
 
 class Snapshots:
-    """Draws a grid of samples of the averaged parameters."""
+    """A callback that draws a grid of samples with the averaged parameters."""
 
     def __init__(self, generator: Generator, writer: MetricWriter):
         self._generator, self._writer = generator, writer
@@ -150,20 +150,20 @@ class Snapshots:
             return
         drawn = list(generator.draw(state.ema_params, GRID_SAMPLES, generator.config.seed))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
-            log.warning("Of the samples of step %d, %d could not be solved", now.step, failed)
+            log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
         stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))
         self._writer.picture(now.step, pictures.image_grid(pictures.to_pixels(stored, levels)))
 
 
 def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:
-    """Computes the means of the metrics of some steps.
+    """Computes the mean metrics of several steps.
 
     Args:
       pending: metrics of each step.
-      last_step: number of the last of them.
+      last_step: number of the last of these steps.
 
     Raises:
-      TrainingError: one of them is not finite.
+      TrainingError: a metric is not finite.
     """
     fetched = jax.device_get(pending)
     for i, metrics in enumerate(fetched):

@@ -28,20 +28,20 @@ def train(
     devices: Devices,
     stop: StopRequest,
 ) -> TrainState:
-    """Trains to the last step, from the first or from where a run in the workdir stopped.
+    """Trains to the last step, from the first step or from the latest checkpoint in the workdir.
 
     Args:
-      config: whose fields are filled in.
-      dataset: of the config.
-      workdir: open for this run alone.
-      devices: that share the work.
-      stop: whether the process was asked to end.
+      config: a config whose fields are filled in.
+      dataset: the config's data set.
+      workdir: a folder that only this run writes to.
+      devices: devices that share the work.
+      stop: whether the process was asked to stop.
 
     Returns:
       The state after the last step.
 
     Raises:
-      TrainingError: a number was not finite.
+      TrainingError: a metric or a parameter was not finite.
       StorageError: a checkpoint could not be written.
       SystemExit: the process was asked to stop, and has saved its last step.
     """
@@ -77,13 +77,13 @@ def train(
 
 
 def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints, devices: Devices) -> TrainState:
-    """Restores the state of the newest good checkpoint, or creates that before the first step."""
+    """Restores the latest undamaged checkpoint, or creates the initial state."""
     model, optimizer = models.create_model(config), create_optimizer(config.optim)
     keys = Keys.from_seed(config.seed, devices.whole)
     init = lambda key: create_state(build.init_params(model, config, key), optimizer)
     state = checkpoints.restore(jax.eval_shape(init, keys.init))
     if state is None:
-        # Run once: on a CPU optimizing it takes longer than all else before the first step.
+        # It runs once. On a CPU, optimizing it would take longer than everything else before the first step.
         unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
         state = jax.jit(init, compiler_options=unoptimized, out_shardings=devices.whole)(keys.init)
     else:

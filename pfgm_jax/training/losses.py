@@ -1,4 +1,4 @@
-"""The loss and one training step, as pure functions."""
+"""The loss and the training step, as pure functions."""
 
 import dataclasses
 
@@ -19,15 +19,15 @@ from pfgm_jax.training.state import TrainState, apply_gradients
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What is minimized.
+    """The training objective.
 
     Attributes:
-      method: says what the network should answer.
+      method: defines the network's inputs and targets.
       model: the network.
-      charges: whose field that follows from; knows the devices.
-      accumulate: microbatches that each device's examples are split into, one after the other: less memory, the same
-        gradient. The memory of a device is that of the network for b/(D·accumulate) examples, and for each parameter 4
-        bytes, 4 for its gradient, and 12 for its average and moments.
+      charges: charges whose field is the target; holds the devices.
+      accumulate: number of microbatches that each device processes in turn: less memory, the same gradient. Each device
+        needs the network's memory for b/(D·accumulate) examples, and for each parameter 4 bytes, 4 for its gradient,
+        and 12 for its average and moments.
     """
 
     method: Method
@@ -36,30 +36,30 @@ class Objective:
     accumulate: int = 1
 
     def training_pair(self, key: jax.Array, batch: Batch, dataset: SharedRows | None) -> TrainingPair:
-        """Computes what the network is shown in a step and what it should answer, shared out by rows.
+        """Computes the network's inputs and targets in a step, sharded by rows.
 
         Args:
-          key: decides augmentation and perturbation.
+          key: random key for augmentation and perturbation.
           batch: stored examples.
-          dataset: the stored examples whose field is the target; None for others.
+          dataset: stored examples whose field is the target, if it is that of the whole data set; else None.
         """
         key_augment, key_pair = jax.random.split(key)
         data, label, field = self.charges.examples_and_field(key_augment, batch, dataset)
         return self.method.training_pair(key_pair, data, Context(label=label), field)
 
     def sum_of_losses(self, params: PyTree, pair: TrainingPair, keys: jax.Array | None) -> Float[Array, ""]:
-        """Sums the losses of some examples.
+        """Sums the losses of examples.
 
         Args:
-          params: of the model.
-          pair: what it is shown and should answer.
-          keys: of each example, for dropout; None for none.
+          params: parameters of the model.
+          pair: inputs and targets.
+          keys: key of each example for dropout; None for no dropout.
         """
         variables = {"params": params}
         if keys is None or not getattr(self.model, "dropout", 0.0):
             output = self.model.apply(variables, pair.x, pair.level, pair.context, train=keys is not None)
         else:
-            # One by one, so that what is dropped of an example does not depend on the others beside it.
+            # Each example separately, so that its dropout mask does not depend on the rest of the batch.
             def apply(x, level, context, key):
                 one = jax.tree.map(lambda a: a[None], (x, level, context))
                 return self.model.apply(variables, *one, train=True, rngs={"dropout": key})[0]
@@ -74,8 +74,8 @@ def held_out_loss(
     """Computes the mean loss of a batch, without dropout.
 
     Args:
-      objective: what is minimized.
-      params: of the model.
+      objective: the training objective.
+      params: parameters of the model.
       key, batch, dataset: see `Objective.training_pair`.
     """
     pair = objective.training_pair(key, batch, dataset)
@@ -95,14 +95,14 @@ def gradients(
     dataset: SharedRows | None,
     flag: Float[Array, " D"],
 ) -> tuple[Float[Array, ""], PyTree, Float[Array, ""]]:
-    """Computes the mean loss of a batch, its gradient, and the sum of the devices' flags, by one reduction.
+    """Computes the mean loss of a batch, its gradient, and the sum of the devices' flags, in one reduction.
 
     Args:
-      objective: what is minimized.
-      params: of the model.
-      key: decides augmentation, perturbation and dropout.
+      objective: the training objective.
+      params: parameters of the model.
+      key: random key for augmentation, perturbation and dropout.
       batch, dataset: see `Objective.training_pair`.
-      flag: one number a device.
+      flag: one number per device.
     """
     key_pair, key_dropout = jax.random.split(key)
     pair = objective.training_pair(key_pair, batch, dataset)
@@ -118,7 +118,7 @@ def gradients(
             parts = jax.tree.map(lambda a: a.reshape(accumulate, -1, *a.shape[1:]), (pair, keys))
             zero = jax.tree.map(jnp.zeros_like, (jnp.float32(0), params))
             add = lambda total, part: (jax.tree.map(jnp.add, total, loss_and_gradient(params, *part)), None)
-            # XLA computes gradients of convolutions very slowly in loops on CPU.
+            # On CPU, XLA is very slow for gradients of convolutions inside loops.
             total, _ = jax.lax.scan(add, zero, parts, unroll=jax.default_backend() == "cpu")
         return sharding.sum_over_devices((*total, jnp.sum(flag)))
 
@@ -139,10 +139,10 @@ def train_step(
     """Takes one training step.
 
     Args:
-      objective: what is minimized.
+      objective: the training objective.
       optimizer, ema_rate: see `state.apply_gradients`.
-      state: before the step.
-      key: the run's; the step's own follows from it and from `state.step`.
+      state: state before the step.
+      key: key of the run; that of the step is derived from it and `state.step`.
       batch, dataset, flag: see `gradients`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What training changes: parameters, their moving average, the optimiser's moments, the step."""
+"""The training state: parameters, their moving average, the optimiser's moments, the step."""
 
 import flax.struct
 import jax
@@ -10,13 +10,13 @@ from jaxtyping import PyTree
 
 @flax.struct.dataclass
 class TrainState:
-    """The state of a run; its leaves are arrays, or their shapes or shardings where jax maps over it.
+    """The state of a run, a pytree of arrays, or of their shapes or shardings.
 
     Attributes:
-      step: optimiser steps taken, an int32 scalar.
-      params: of the network, float32.
-      ema_params: their moving average.
-      opt_state: the optimiser's.
+      step: number of optimiser steps taken, an int32 scalar.
+      params: parameters of the network, float32.
+      ema_params: moving average of the parameters.
+      opt_state: state of the optimiser.
     """
 
     step: PyTree
@@ -26,14 +26,14 @@ class TrainState:
 
 
 def _is_trained(params: PyTree) -> PyTree:
-    """Says which leaves are trained: all but Fourier frequencies, which have no gradient."""
+    """Returns which leaves are trained: all but Fourier frequencies, which have no gradient."""
     return jax.tree_util.tree_map_with_path(lambda path, _: "frequencies" not in jax.tree_util.keystr(path), params)
 
 
 def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Creates Adam behind a limit on the gradient's global norm, with a linear warm-up from 0, as the authors do.
+    """Creates Adam with clipping of the gradient's global norm and linear warm-up from 0, as in the authors' release.
 
-    The first step therefore has a learning rate of 0 and moves only Adam's moments.
+    The first step therefore has a learning rate of 0 and updates only Adam's moments.
     """
 
     def learning_rate(step):
@@ -41,14 +41,14 @@ def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransfor
 
     return optax.chain(
         optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),
-        # Without decay too: its state is part of checkpoints.
+        # Also without decay, because its state is part of checkpoints.
         optax.add_decayed_weights(optim.weight_decay, _is_trained),
         optax.adam(learning_rate, b1=optim.beta1, b2=0.999, eps=optim.eps),
     )
 
 
 def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-    """Creates the state before the first step; the moving average starts at the parameters."""
+    """Creates the initial state; the moving average starts at the parameters."""
     # A copy: donated buffers must not be shared between leaves.
     ema_params = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, ema_params, optimizer.init(params))
@@ -57,10 +57,11 @@ def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> Tra
 def apply_gradients(
     state: TrainState, grads: PyTree, optimizer: optax.GradientTransformation, ema_rate: float
 ) -> TrainState:
-    """Takes a step of the optimiser and of the moving average, whose decay after n steps is at most (1+n)/(10+n)."""
+    """Updates parameters and their moving average, whose decay after n steps is at most (1+n)/(10+n)."""
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     n = state.step + 1
-    decay = jnp.minimum(ema_rate, (1.0 + n) / (10.0 + n))
+    taken = n.astype(jnp.float32)
+    decay = jnp.minimum(ema_rate, (1.0 + taken) / (10.0 + taken))
     ema_params = jax.tree.map(lambda e, p: e - (1.0 - decay) * (e - p), state.ema_params, params)
     return TrainState(n, params, ema_params, opt_state)

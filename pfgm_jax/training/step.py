@@ -1,4 +1,4 @@
-"""The parts of a training run, created from its config: compiled steps, batches, held-out loss."""
+"""Creates the parts of a training run from its config: compiled steps, batches, held-out loss."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ HELD_OUT_BATCHES = 8
 
 
 def create_objective(config: ml_collections.ConfigDict, devices: Devices) -> Objective:
-    """Creates what a config minimizes; its fields are filled in."""
+    """Creates the training objective of a config whose fields are filled in."""
     method, model = build.create_method(config), models.create_model(config)
     return Objective(method, model, build.create_charges(config, devices), config.training.accumulate)
 
 
 def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Callable, Callable]:
-    """Creates `losses.train_step` and `losses.held_out_loss` of a config, to be compiled when first called.
+    """Creates `losses.train_step` and `losses.held_out_loss` for a config, compiled at the first call.
 
-    The former takes the buffers of the state that it is given.
+    The former donates the buffers of its input state.
 
     Returns:
       (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
@@ -66,15 +66,15 @@ def batches(
 def create_held_out_loss(
     config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices, loss: Callable | None = None
 ) -> Callable[[PyTree], float]:
-    """Creates params -> the mean loss of some batches of the test split.
+    """Creates a function from parameters to the mean loss of `HELD_OUT_BATCHES` batches of the test split.
 
-    Of a small split, some points are drawn more than once; perturbations are the same each time.
+    Examples of a small split may be drawn more than once. Perturbations are the same at every call.
 
     Args:
-      config: whose fields are filled in.
-      dataset: of it.
-      devices: that share the work.
-      loss: the second of `create_step`; created if None.
+      config: a config whose fields are filled in.
+      dataset: the config's data set.
+      devices: devices that share the work.
+      loss: second result of `create_step`; None to create it.
     """
     loss = loss or create_step(config, devices)[1]
     charges = build.create_charges(config, devices).of_dataset(dataset.test)

@@ -1,4 +1,4 @@
-"""What training leaves for people to look at: metrics.jsonl, TensorBoard, grids of samples."""
+"""Writes training metrics and samples: metrics.jsonl, TensorBoard, grids of samples."""
 
 import json
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from pfgm_jax.folders import Folder, is_local, write_whole
 
 
 class MetricWriter:
-    """Writes scalars and pictures to `metrics.jsonl`, `samples/` and `tensorboard/` of a workdir.
+    """A writer of scalars and pictures to `metrics.jsonl`, `samples/` and `tensorboard/` in a workdir.
 
-    A run that resumes at `step` overwrites what an interrupted one had written beyond it.
+    A run that resumes at `step` overwrites what an interrupted run wrote after it.
     """
 
     def __init__(self, workdir: Folder, step: int):
@@ -25,10 +25,10 @@ class MetricWriter:
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one line of JSON, and a point on each of TensorBoard's curves.
+        """Writes one line of JSON, and a point on each TensorBoard curve.
 
         Raises:
-          OSError: they cannot be written.
+          OSError: a file cannot be written.
         """
         self._check_events()
         line = json.dumps({"step": step, **values}) + "\n"
@@ -36,27 +36,27 @@ class MetricWriter:
             with self._path.open("a") as file:
                 file.write(line)
         else:
-            # Objects cannot be appended to.
+            # Object stores cannot append.
             self._lines.append(line)
             write_whole(self._path, "".join(self._lines).encode())
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
     def picture(self, step: int, pixels: UInt8[np.ndarray, "H W C"]) -> None:
-        """Writes a picture of samples, as a file in `samples/` and in TensorBoard."""
+        """Writes a picture of samples to a file in `samples/` and to TensorBoard."""
         self._check_events()
         self._pictures.mkdir(exist_ok=True)
         pictures.save_picture(self._pictures / f"{step}.png", pixels)
         self._events.add_image("samples", pixels, step, dataformats="HWC")
 
     def _check_events(self) -> None:
-        # A thread of tensorboardX's own writes them; what is queued for it after it has failed waits for ever.
+        # tensorboardX writes events in its own thread. If the thread has failed, the queue would block forever.
         writer: Any = self._events.file_writer
         if not writer.event_writer._worker.is_alive():
             raise OSError(f"TensorBoard's events cannot be written to {self._events.logdir}")
 
     def close(self) -> None:
-        """Flushes everything."""
+        """Flushes and closes the files."""
         self._events.close()
 
     def __enter__(self) -> "MetricWriter":
@@ -67,7 +67,7 @@ class MetricWriter:
 
 
 class NoWriter(MetricWriter):
-    """Writes nothing, in a process that leaves writing to another."""
+    """A writer that does nothing, for processes other than the first."""
 
     def __init__(self, workdir: Folder, step: int):
         pass
@@ -83,12 +83,12 @@ class NoWriter(MetricWriter):
 
 
 def create_writer(workdir: Folder, step: int) -> MetricWriter:
-    """Creates what process 0 writes metrics by; in other processes it writes nothing."""
+    """Creates the metric writer of process 0; in other processes it does nothing."""
     return (MetricWriter if sharding.is_first() else NoWriter)(workdir, step)
 
 
 def _lines_until(path: Folder, step: int) -> list[str]:
-    """Returns the lines of a file but those of steps beyond `step`, and a last line that was cut off."""
+    """Returns the lines of a file up to `step`, without lines that were cut off."""
     kept = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
