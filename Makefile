@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint bench soak
+.PHONY: install demo test lint wheel bench soak
 
 install: $(STAMP)
 
@@ -22,6 +22,11 @@ lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
+
+wheel: install
+	rm -rf dist
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m tests.wheel dist
 
 bench: install
 	$(PYTHON) -m benchmarks

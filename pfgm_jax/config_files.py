@@ -48,7 +48,7 @@ def get(config: ml_collections.ConfigDict, path: str) -> Any:
     value: Any = config
     for name in path.split("."):
         if name not in value:
-            raise InputError(f"{path} is missing from the config; begin with configs/default.py")
+            raise InputError(f"{path} is missing from the config; begin with pfgm_jax/defaults.py")
         value = value[name]
     return value
 

@@ -223,7 +223,7 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
         config.update_from_flattened_dict(overrides)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"an override does not fit the config ({error}); configs/default.py lists all fields"
+            f"an override does not fit the config ({error}); pfgm_jax/defaults.py lists all fields"
         ) from None
     config_lib.validate(config)
     config_lib.check_same_model(config, saved)

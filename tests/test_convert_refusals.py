@@ -176,7 +176,7 @@ def test_networks_that_cannot_be_are_refused(tmp_path):
             convert.convert_checkpoint(path, config)
     plain = ml_collections.ConfigDict(json.loads(Path(f"{RELEASE}/c_ddpm_resblock.config.json").read_text()))
     convert.convert_checkpoint(path, plain)
-    with pytest.raises(InputError, match="data.levels is missing from the config; begin with configs/default.py"):
+    with pytest.raises(InputError, match="data.levels is missing from the config; begin with pfgm_jax/defaults.py"):
         convert.convert_to_workdir(Path(path), plain, tmp_path / "run")
 
 

@@ -19,6 +19,7 @@ from pfgm_jax import config_files, sharding
 from pfgm_jax.errors import PfgmError, StorageError
 
 FLAGS = flags.FLAGS
+_HELP = {"-h", "--help", "-help", "--helpshort", "--helpfull"}
 
 
 def run(
@@ -34,10 +35,14 @@ def run(
       more: how many may follow these.
     """
     sys.modules["__main__"].__doc__ = usage
-    app.run(
-        functools.partial(_guarded, main),
-        flags_parser=functools.partial(_parse_flags, command=command, operands=operands, more=more),
-    )
+    parser = functools.partial(_parse_flags, command=command, operands=operands, more=more)
+    try:
+        app.run(functools.partial(_guarded, main), flags_parser=parser)
+    except SystemExit:
+        # absl takes a request for help for a mistake.
+        if _HELP & {*sys.argv[1:]}:
+            sys.exit(0)
+        raise
 
 
 def set_up_logging() -> None:
@@ -95,7 +100,7 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more:
     except (AttributeError, KeyError) as error:
         if "get_config" in str(error):
             _fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
-        _fail(f"a --config override names a field that does not exist ({error}); configs/default.py lists all of them")
+        _fail(f"a --config override names a field that does not exist ({error}); pfgm_jax/defaults.py lists all of them")
     except (OSError, ImportError, SyntaxError, TypeError) as error:
         _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
     if len(rest) > 1 + len(operands) + more:
