@@ -1,5 +1,6 @@
 """What a run is made of, built from its config."""
 
+from collections.abc import Set
 from typing import Any, TypeVar
 
 import flax.linen as nn
@@ -21,14 +22,21 @@ from pfgm_jax.sharding import Devices
 T = TypeVar("T")
 
 
-def _from_config(kind: type[T], config: ml_collections.ConfigDict, **given: Any) -> T:
+def _from_config(kind: type[T], config: ml_collections.ConfigDict, but: Set[str] = frozenset(), **given: Any) -> T:
     """Creates a dataclass from the config fields of its attributes.
 
+    Args:
+      kind: the dataclass.
+      config: has the fields.
+      but: fields whose attributes keep their defaults.
+      **given: other attributes.
+
     Raises:
-      InputError: a field is missing or out of range.
+      FieldError: a field is out of range.
+      InputError: a field is missing.
     """
     fields: dict[str, str] = kind.fields  # type: ignore[attr-defined]
-    values = {name: config_files.get(config, path) for name, path in fields.items()}
+    values = {name: config_files.get(config, path) for name, path in fields.items() if path not in but}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     with named_by(fields):
         return kind(**given, **values)
@@ -72,7 +80,7 @@ def create_method(config: ml_collections.ConfigDict) -> Method:
       InputError: there is no such method, only networks of it are known here, or a field is out of range.
     """
     sde = config.training.sde
-    if sde in models.SCORE_MODELS:
+    if sde not in METHODS and sde in models.SCORE_MODELS:
         raise InputError(
             f"training.sde is {sde!r}, of which only networks can be converted; choose one of {', '.join(METHODS)}"
         )
@@ -108,21 +116,26 @@ def create_sampler(config: ml_collections.ConfigDict) -> Sampler:
     Raises:
       InputError: there is no such sampler, or a field is out of range.
     """
-    field, name = sampler_field(config), sampler_name(config)
-    solves = [known for known in SAMPLERS if issubclass(SAMPLERS[known], OdeSolver)]
-    if name not in SAMPLERS or (field == "sampling.ode_solver" and name not in solves):
-        known = solves if field == "sampling.ode_solver" else ["ode", *(set(SAMPLERS) - set(solves))]
-        raise InputError(f"{field} is {name!r}; choose one of {', '.join(known)}")
+    name = config_files.get(config, "sampling.method")
+    if name == "ode":
+        return create_ode_solver(config)
+    others = [known for known in SAMPLERS if not issubclass(SAMPLERS[known], OdeSolver)]
+    if name not in others:
+        raise InputError(f"sampling.method is {name!r}; choose one of {', '.join(['ode', *others])}")
     return create_named_sampler(config, name)
 
 
-def create_all_samplers(config: ml_collections.ConfigDict) -> list[Sampler]:
-    """Creates every sampler with the options of a config.
+def create_ode_solver(config: ml_collections.ConfigDict) -> OdeSolver:
+    """Creates the solver of latents, and of samples where `sampling.method` is 'ode'.
 
     Raises:
-      InputError: a field is out of range.
+      InputError: there is no such solver, or a field is out of range.
     """
-    return [create_named_sampler(config, name) for name in SAMPLERS]
+    name = config_files.get(config, "sampling.ode_solver")
+    solvers = [known for known in SAMPLERS if issubclass(SAMPLERS[known], OdeSolver)]
+    if name not in solvers:
+        raise InputError(f"sampling.ode_solver is {name!r}; choose one of {', '.join(solvers)}")
+    return create_named_sampler(config, name)
 
 
 def create_named_sampler(config: ml_collections.ConfigDict, name: str) -> Any:
@@ -134,14 +147,21 @@ def create_named_sampler(config: ml_collections.ConfigDict, name: str) -> Any:
     return _from_config(SAMPLERS[name], config)
 
 
-def create_ode_solver(config: ml_collections.ConfigDict) -> OdeSolver:
-    """Creates the solver of latents: the config's sampler if it is one, else RK45."""
-    sampler = create_sampler(config)
-    return sampler if isinstance(sampler, OdeSolver) else create_named_sampler(config, "rk45")
+def create_unused_samplers(config: ml_collections.ConfigDict, used: set[str]) -> list[Sampler]:
+    """Creates every sampler with those options of a config that the samplers in use do not have.
+
+    Args:
+      config: with the options.
+      used: fields of the samplers in use, which decide their ranges.
+
+    Raises:
+      FieldError: a field is out of range.
+    """
+    return [_from_config(SAMPLERS[name], config, but=used) for name in SAMPLERS]
 
 
 def create_likelihood_solver(config: ml_collections.ConfigDict) -> OdeSolver:
-    """Creates the solver of likelihoods: the config's sampler if it is one that chooses its steps, else RK45."""
+    """Creates the solver of likelihoods: that of latents if it chooses its steps, else RK45."""
     solver = create_ode_solver(config)
     return solver if solver.adaptive else create_named_sampler(config, "rk45")
 

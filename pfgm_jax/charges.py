@@ -16,16 +16,13 @@ from pfgm_jax.field import PartialField
 from pfgm_jax.methods.base import Field, flatten
 from pfgm_jax.sharding import ROWS, WHOLE, Devices, SharedRows
 
-# The charges of `training.field_reference`.
-REFERENCES = ("example", "batch", "dataset")
-
 
 class Charges(NamedTuple):
     """How the charges of a training step are found.
 
     Attributes:
-      reference: one of `REFERENCES`. 'example' leaves the target to the method, which then needs no others; 'batch' is
-        all examples of the batch; 'dataset' is all examples of the data set.
+      reference: 'example', 'batch' or 'dataset', as `training.field_reference`. 'example' leaves the target to the
+        method, which then needs no others; 'batch' is all examples of the batch; 'dataset' all of the data set.
       small_batch_size: how many of a batch's examples, the first of them, are perturbed.
       chunk_size: charges read at a time.
       scaling: of the data.
@@ -48,7 +45,7 @@ class Charges(NamedTuple):
 
     def examples_and_field(
         self, key: jax.Array, batch: Batch, dataset: SharedRows | None
-    ) -> tuple[Float[Array, "b H W C"], Int[Array, " b"], Field | None]:
+    ) -> tuple[Float[Array, "b H W C"], Int[Array, " b"] | None, Field | None]:
         """Prepares the examples of a step that are to be perturbed, shared out by rows, and the field of its charges.
 
         Args:
@@ -65,10 +62,11 @@ class Charges(NamedTuple):
             data = devices.replicate(scaling.augment(key, devices.gather(batch.stored), batch.index))
             field = batch_field(flatten(data), self.chunk_size, devices)
             first = lambda rows: devices.split(devices.replicate(rows[: self.small_batch_size]))
-            return first(data), first(devices.gather(batch.label)), field
+            label = None if batch.label is None else first(devices.gather(batch.label))
+            return first(data), label, field
         data = scaling.augment(key, batch.stored, devices.split(batch.index))
         field = None if dataset is None else dataset_field(scaling, key, dataset, self.chunk_size, devices)
-        return data, jnp.asarray(batch.label), field
+        return data, None if batch.label is None else jnp.asarray(batch.label), field
 
 
 def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices) -> Field:

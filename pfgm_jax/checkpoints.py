@@ -110,7 +110,7 @@ class Checkpoints:
 
         restored, found = self._latest_good(read, step)
         if restored is None:
-            raise InputError(f"there is no checkpoint in {self.directory}; train first: python main.py --mode train")
+            raise InputError(f"there is no checkpoint in {self.directory}; train first, with --mode train")
         return restored.ema_params, found
 
     def _latest_good(self, read: Callable[[int], TrainState], step: int | None) -> tuple[Any, int]:

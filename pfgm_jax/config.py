@@ -47,10 +47,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
             "larger one"
         )
-    if training.sde in models.SCORE_MODELS:
+    if training.sde not in METHODS and training.sde in models.SCORE_MODELS:
         return
     method, sampler = build.create_method(config), build.create_sampler(config)
-    samplers = build.create_all_samplers(config)  # an option that is wrong is wrong also if it is not used now
+    solver = build.create_ode_solver(config)
+    # An option that is wrong is wrong also if it is not used now.
+    unused = build.create_unused_samplers(config, {*sampler.fields.values(), *solver.fields.values()})
     if not isinstance(method, sampler.requires):
         able = build.samplers_of(method)
         raise InputError(
@@ -62,9 +64,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
         )
     if all(getattr(method, name) for name in method.fitted):
-        for sampler in samplers:
-            with named_by(sampler.fields):
-                sampler.check_levels(method.t_prior, method.t_data)
+        for each in (sampler, solver, *unused):
+            with named_by(each.fields):
+                each.check_levels(method.t_prior, method.t_data)
 
 
 def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:
@@ -105,11 +107,14 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
         if path in ("data.image_size", "data.num_channels") or (group == "model" and name in config.model):
             _validate_field(config, path)
     network = models.create_model(config)
+    for name, allowed in network.ranges.items():
+        ranges.check_value(f"model.{name}", get(config, f"model.{name}"), allowed)
     height, width, channels = build.image_shape(config)
     with named_by({"name": "model.name", **{field: f"model.{field}" for field in config.model}}):
         models.check_images(network, height, width, channels)
     by_label = get(config, "model.scale_by_sigma") if "scale_by_sigma" in config.model else False
-    if by_label and network.expects_labels and config.training.sde in METHODS:
+    method = METHODS.get(config.training.sde)
+    if by_label and network.expects_labels and method and not method.shows_labels:
         raise InputError(
             "model.scale_by_sigma is True, with which the network expects the number of a noise level and divides by "
             f"that level, but {config.training.sde!r} shows it the noise level itself; set it to False"
@@ -127,12 +132,12 @@ def fields_from_data(config: ml_collections.ConfigDict) -> list[str]:
     sde = config.training.sde
     method = METHODS.get(sde)
     fitted = [method.fields[name] for name in method.fitted] if method else []
-    return [*FROM_DATA, *fitted, *(["training.field_reference"] if method else [])]
+    return [*FROM_DATA, *fitted]
 
 
 def is_filled_in(config: ml_collections.ConfigDict) -> bool:
     """Says whether a config of images leaves nothing to its data."""
-    idle = ("data.shift", "data.scale", "training.field_reference")
+    idle = ("data.shift", "data.scale")
     return all(get(config, path) for path in fields_from_data(config) if path not in idle)
 
 
@@ -166,9 +171,15 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             fitted = build.create_method(config).fit(statistics)
         for name in method.fitted:
             put(config, method.fields[name], getattr(fitted, name))
-        config.training.field_reference = config.training.field_reference or method.references[0]
+        _fill_in_reference(config)
     validate(config)
     return config
+
+
+def _fill_in_reference(config: ml_collections.ConfigDict) -> None:
+    method = METHODS.get(config.training.sde)
+    if method:
+        config.training.field_reference = config.training.field_reference or method.references[0]
 
 
 def _fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
@@ -212,6 +223,7 @@ def fill_in_from_run(config: ml_collections.ConfigDict, saved: ml_collections.Co
     for path in fields_from_data(config):
         if not get(config, path):
             put(config, path, get(saved, path))
+    _fill_in_reference(config)
     check_same_model(config, saved)
     validate(config)
     return config

@@ -125,13 +125,11 @@ def read(workdir: Folder) -> ml_collections.ConfigDict:
     try:
         saved = json.loads(path.read_text())
         for group in ("data", "training", "sampling", "model", "optim"):
-            saved[group]  # as old as runs
+            saved[group]  # every run has them
         for group, fields in to_dict(defaults.get_config()).items():
             saved[group] = {**fields, **saved.get(group, {})} if isinstance(fields, dict) else saved.get(group, fields)
         return from_dict(saved)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(
-            f"--workdir is {workdir}, which holds no run; train first: python main.py --mode train"
-        ) from None
+        raise InputError(f"--workdir is {workdir}, which holds no run; train first, with --mode train") from None
     except (ValueError, AttributeError, KeyError, TypeError):
         raise InputError(f"{path} is damaged; restore it, or choose another --workdir") from None

@@ -62,13 +62,13 @@ def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folde
     """
     curves: dict[str, list[dict[str, float]]] = {}
     for name in build.samplers_of(model.method):
-        for setting in _settings(name):
+        for setting in SAMPLERS[name].settings(EVALUATIONS, TOLERANCES):
             config = model.config.copy_and_resolve_references()
             build.choose_sampler(config, name)
             config.sampling.update(setting)
             config.sampling.levels = ()
             of_setting = TrainedModel(config, model.params, model.step)
-            pieces = folder / "nfe" / f"{name}-{next(iter(setting.values()))}"
+            pieces = folder / "nfe" / "-".join([name, *map(str, {*setting.values()})])
             rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
             point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
             curves.setdefault(name, []).append(point)
@@ -79,15 +79,6 @@ def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folde
 
     sharding.on_first_process(write)
     return folder / "nfe.json"
-
-
-def _settings(name: str) -> list[dict[str, float]]:
-    """Lists options of a sampler: tolerances, or numbers of steps that take about `EVALUATIONS` evaluations."""
-    sampler = SAMPLERS[name]
-    if getattr(sampler, "adaptive", False):
-        return [{"rtol": tolerance, "atol": tolerance} for tolerance in TOLERANCES]
-    each = getattr(sampler, "evaluations_per_step", 1)
-    return [{"N": -(-count // each)} for count in EVALUATIONS]
 
 
 def norm_curve(model: TrainedModel, folder: Folder) -> Folder:

@@ -34,13 +34,21 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def _add_own_fields(config: ml_collections.ConfigDict, kind: Any, fields: dict[str, str]) -> None:
-    given = {field.name: field.default for field in dataclasses.fields(kind)}
+    attributes = {field.name: field for field in dataclasses.fields(kind)}
     for attribute, path in fields.items():
         group, _, name = path.partition(".")
         if group not in config:
             config[group] = ml_collections.ConfigDict()
         if name not in config[group]:
-            config[group][name] = given[attribute]
+            config[group][name] = _default(attributes[attribute], path)
+
+
+def _default(field: Any, path: str) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is dataclasses.MISSING:
+        raise ValueError(f"{path} is a field of the config, but the attribute {field.name} has no default; give it one")
+    return field.default_factory()
 
 
 def _data() -> ml_collections.ConfigDict:

@@ -1,6 +1,7 @@
 """Errors that are addressed to the user: the command line prints their one sentence, without a traceback."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,12 +49,13 @@ def named_by(paths: Mapping[str, str]) -> Iterator[None]:
     """Names attributes by their config fields in the errors raised inside.
 
     Args:
-      paths: the config field of each attribute.
+      paths: the config field of each attribute; a `cure` names others in backticks.
 
     Raises:
-      InputError: instead of a `FieldError` of one of these attributes.
+      FieldError: of the config field, instead of one of the attribute.
     """
     try:
         yield
     except FieldError as error:
-        raise InputError(f"{paths.get(error.field, error.field)} is {error.value!r}; {error.cure}") from None
+        cure = re.sub("`([^`]+)`", lambda name: paths.get(name[1], name[1]), error.cure)
+        raise FieldError(paths.get(error.field, error.field), error.value, cure) from None

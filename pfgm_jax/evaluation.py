@@ -203,7 +203,7 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
     name, count = config.eval.bpd_dataset, config.eval.num_images or None
     if name in ("test", "train"):
         split = getattr(build.load_dataset(config), name)
-        return split if count is None else split[:count]
+        return split if count is None else split.first(count)
     kind, _, path = name.partition(":")
     if kind == "folder":
         # Bits per dimension refer to the original images, so images of another size are not resized.
@@ -242,7 +242,8 @@ def likelihoods(
 
     def compute(first):
         index = np.minimum(np.arange(first, first + size, dtype=np.int32), len(images) - 1)
-        context = Context(label=images.labels[index]) if isinstance(images, datasets.Split) else NO_CONTEXT
+        labels = images.labels if isinstance(images, datasets.Split) and images.labelled else None
+        context = NO_CONTEXT if labels is None else Context(label=labels[index])
         stored = model.check(images[index])
         ((_, found),) = model.bits(stored, index, model.config.seed, options.num_probes, context)
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)

@@ -10,10 +10,10 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float, Int, Num, PyTree
 
-from pfgm_jax import build, latents, likelihood, models
+from pfgm_jax import build, latents, likelihood, models, sampling
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.keys import Keys, noise_keys, sample_keys
+from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Network
 from pfgm_jax.samplers.base import Solution
@@ -70,7 +70,7 @@ class Generator:
         Raises:
           InputError: the context is of another number of samples.
         """
-        _check_context(context, n)
+        context = _rows(context, n)
         size = self.batch_size(n)
         key = Keys.from_seed(seed, self._devices.whole).samples
         for start in range(0, n, size):
@@ -121,7 +121,7 @@ class Generator:
         Raises:
           InputError: the context is of another number of images.
         """
-        _check_context(context, len(stored))
+        context = _rows(context, len(stored))
         size = self._devices.round_up(min(self.config.eval.batch_size, len(stored)))
         key = Keys.from_seed(seed, self._devices.whole).likelihood
         for first in range(0, len(stored), size):
@@ -132,7 +132,7 @@ class Generator:
     def _solve(
         self, solve: Callable, params: PyTree, x: Float[np.ndarray, "n H W C"], context: Context
     ) -> Float[np.ndarray, "n H W C"]:
-        _check_context(context, len(x))
+        context = _rows(context, len(x))
         size = self.batch_size(len(x))
         ends = []
         for first in range(0, len(x), size):
@@ -145,10 +145,8 @@ class Generator:
 
     def _sample(self, n: int) -> Callable:
         def sample(params, key, first, context):
-            keys = sample_keys(key, n, first)
-            x = self._devices.split(self.method.prior_sample(keys))
-            context = self._devices.split(context)
-            return self.sampler(self.method, self.network(params), x, noise_keys(keys), context)
+            keys, context = self._devices.split((sample_keys(key, n, first), context))
+            return sampling.sample(self.method, self.network(params), self.sampler, keys, context)
 
         return self._samplers.setdefault(n, self._compiled(sample))
 
@@ -181,10 +179,14 @@ class Generator:
         return self._likelihoods.setdefault(draws, self._compiled(bits))
 
 
-def _check_context(context: Context, n: int) -> None:
-    for name, rows in context._asdict().items():
-        if rows is not None and len(rows) != n:
-            raise InputError(f"the context's {name} has {len(rows)} rows for {n} images; give one row for each image")
+def _rows(context: Context, n: int) -> Context:
+    """Returns the context as arrays of n rows."""
+    arrays = {name: np.asarray(rows) for name, rows in context._asdict().items() if rows is not None}
+    for name, rows in arrays.items():
+        if rows.ndim == 0 or len(rows) != n:
+            shown = f"{len(rows)} rows" if rows.ndim else f"the single value {rows}"
+            raise InputError(f"the context's {name} has {shown} for {n} images; give one row for each image")
+    return Context(**arrays)
 
 
 def _batch(rows: PyTree, first: int, size: int) -> Any:

@@ -8,6 +8,9 @@ from PIL import Image
 
 from pfgm_jax.folders import Folder
 
+# Of a grid of samples.
+GRID_IMAGES = 64
+
 
 def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
     """Scales grey levels 0 .. levels - 1 to 0 .. 255."""

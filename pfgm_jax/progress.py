@@ -6,5 +6,5 @@ from pfgm_jax import sharding
 
 
 def progress_bar(total: int, unit: str, initial: int = 0) -> tqdm:
-    """Creates a bar of so many units; in other processes it is not shown."""
+    """Creates a progress bar, which only the first process shows."""
     return tqdm(total=total, unit=unit, initial=initial, dynamic_ncols=True, disable=not sharding.is_first())

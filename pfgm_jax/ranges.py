@@ -19,7 +19,7 @@ def check(instance: Any, **ranges: Range) -> None:
     """Checks attributes of an object.
 
     Args:
-      instance: has them.
+      instance: whose attributes they are.
       **ranges: range of each attribute, by its name.
 
     Raises:
@@ -44,33 +44,33 @@ def check_value(name: str, value: Any, allowed: Range) -> None:
 
 
 def at_least(bound: float) -> Range:
-    """Finite numbers from a bound on."""
+    """Returns the range of finite numbers from a bound on."""
     return Range(lambda v: math.isfinite(v) and v >= bound, f"give a number of at least {bound}")
 
 
 def above(bound: float) -> Range:
-    """Finite numbers above a bound."""
+    """Returns the range of finite numbers above a bound."""
     return Range(lambda v: math.isfinite(v) and v > bound, f"give a number above {bound}")
 
 
 def share() -> Range:
-    """Numbers from 0 on and below 1."""
+    """Returns the range of numbers from 0 on and below 1."""
     return Range(lambda v: 0 <= v < 1, "give a number of at least 0 and below 1")
 
 
 def one_of(names: Iterable[str]) -> Range:
-    """Some names."""
+    """Returns the range of some names."""
     names = tuple(names)
     return Range(lambda v: v in names, f"choose one of {', '.join(names)}")
 
 
 def all_are(types: type | tuple[type, ...], values: Any) -> bool:
-    """Whether values are a tuple of these types."""
+    """Says whether values are a tuple of these types."""
     return isinstance(values, tuple) and all(isinstance(v, types) for v in values)
 
 
 def descending() -> Range:
-    """Tuples of positive numbers, each below the one before it."""
+    """Returns the range of tuples of positive numbers, each below the one before it."""
     return Range(
         lambda v: all_are((int, float), v) and all(a > b > 0 for a, b in itertools.pairwise((math.inf, *v))),
         "give positive numbers, each below the one before it, such as (10.0,1.0,0.1), or ()",

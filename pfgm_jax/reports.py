@@ -14,8 +14,6 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.trained_model import TrainedModel
 
-GRID_SAMPLES = 64
-
 
 def write_samples(
     folder: Folder, stored: Num[np.ndarray, "n H W C"], evaluations: Int[np.ndarray, " n"], levels: int
@@ -35,7 +33,7 @@ def write_samples(
         np.savez(file, samples=stored, evaluations=evaluations)
     if levels:
         pixels = pictures.to_pixels(stored, levels)
-        pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[:GRID_SAMPLES]))
+        pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[: pictures.GRID_IMAGES]))
         digits = len(str(len(pixels) - 1))
         for i, image in enumerate(pixels):
             pictures.save_picture(folder / f"{i:0{digits}}.png", image)
@@ -65,7 +63,7 @@ def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, A
 def write_report(workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:
     """Writes the report of an evaluation to eval/<step>.json, and its numbers to TensorBoard."""
     values = config_files.to_dict(model.config)
-    content = {**report, "config": {group: values[group] for group in ("data", "sampling", "eval")}}
+    content = {**report, "config": {group: values[group] for group in values if group not in ("model", "optim")}}
     write_whole(workdir / "eval" / f"{model.step}.json", (json.dumps(content, indent=1) + "\n").encode())
     numbers = {f"eval/{name}": value for name, value in report.items() if isinstance(value, float)}
     with tensorboardX.SummaryWriter(str(workdir / "tensorboard"), filename_suffix=".eval") as events:

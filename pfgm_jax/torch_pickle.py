@@ -51,13 +51,17 @@ class Machine:
     """Runs the instructions that the pickles of checkpoints are made of."""
 
     def __init__(self, storage: Callable[[Any], Storage]):
-        """Takes what finds the storage that a persistent identifier stands for."""
+        """Creates a machine.
+
+        Args:
+          storage: finds the storage that a persistent identifier stands for.
+        """
         self._storage = storage
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
     def run(self, program: bytes) -> Any:
-        """The value that the program leaves.
+        """Runs a program and returns the value that it leaves.
 
         Raises:
           RefusedError: it has instructions or names that no checkpoint needs.

@@ -21,8 +21,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PyTree
 
+from pfgm_jax import build, config_files, folders, latents
 from pfgm_jax import config as config_lib
-from pfgm_jax import config_files, folders, latents
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
@@ -43,7 +43,7 @@ class TrainedModel:
       config: of the run.
       params: averaged parameters.
       step: of the checkpoint.
-      generator: what the parameters are used by.
+      generator: uses the parameters.
       method, scaling, sampler, solver: the generator's.
     """
 
@@ -55,14 +55,24 @@ class TrainedModel:
 
     @functools.cached_property
     def record(self) -> dict[str, Any]:
-        """What decides the numbers that the model gives: its parameters, and what the config says of using them."""
+        """What decides the numbers that the model computes: its parameters and the options of using them."""
         weights = 0
         for leaf in jax.tree.leaves(jax.device_get(self.params)):
             weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
         values = config_files.to_dict(self.config)
-        sampling = {k: v for k, v in values["sampling"].items() if k not in ("num_samples", "checkpoint")}
+        # What earlier versions made has no `method`; it stays valid.
+        left_out = ("num_samples", "checkpoint", *(["method"] if self.config.sampling.method == "ode" else []))
+        sampling = {k: v for k, v in values["sampling"].items() if k not in left_out}
+        fields = [*self.method.fields.values(), *self.sampler.fields.values(), *self.solver.fields.values()]
+        groups = {field.split(".")[0] for field in fields} - {"data", "training", "sampling", "model"}
         of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
-        return {"step": self.step, "weights": weights, "seed": self.config.seed, **of_config}
+        return {
+            "step": self.step,
+            "weights": weights,
+            "seed": self.config.seed,
+            **of_config,
+            **{g: values[g] for g in groups},
+        }
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,18 +86,23 @@ class TrainedModel:
 
     # What users call
 
-    def sample(self, n: int, seed: int = 0, context: Context = NO_CONTEXT) -> Num[np.ndarray, "n H W C"]:
+    def sample(
+        self, n: int, seed: int = 0, context: Context = NO_CONTEXT, sampler: str | None = None
+    ) -> Num[np.ndarray, "n H W C"]:
         """Draws n samples; sample k depends on the seed, on k and on its context alone, up to rounding.
 
         Args:
           n: how many.
           seed: with the number of a sample, decides it.
           context: what is given of each sample, in n rows.
+          sampler: one of `registry.SAMPLERS`, with the config's options; None for the config's own.
 
         Raises:
           InputError: the context is of another number of samples.
           SolveError: the ODE could not be solved.
         """
+        if sampler is not None:
+            return self._with_sampler(sampler).sample(n, seed, context)
         size = self.generator.batch_size(n)
         x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
@@ -169,6 +184,13 @@ class TrainedModel:
         """Computes log densities in nats, in units of grey levels or of the vectors themselves; see `bits_per_dim`."""
         return -self.bits_per_dim(images, seed, draws, context) * (np.prod(self.shape) * np.log(2.0))
 
+    @functools.cache  # noqa: B019  (a model lives as long as its compiled functions)
+    def _with_sampler(self, name: str) -> "TrainedModel":
+        config = self.config.copy_and_resolve_references()
+        build.choose_sampler(config, name)
+        config_lib.validate(config)
+        return TrainedModel(config, self.params, self.step)
+
     # What evaluation is built on
 
     def draw(self, n: int, seed: int, first: int = 0, context: Context = NO_CONTEXT) -> Iterator[Solution]:
@@ -238,8 +260,6 @@ def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
     """
     directory = workdir / "checkpoints"
     if not directory.is_dir():
-        raise InputError(
-            f"--workdir is {workdir}, which holds no checkpoints; train first: python main.py --mode train"
-        )
+        raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")
     with Checkpoints(directory, read_only=True) as checkpoints:
         return checkpoints.restore_ema(step)

@@ -46,10 +46,17 @@ def results() -> dict[str, list]:
                 "latents": latents[:, 0, 0, 0].tolist(),
                 "back": generator.decode({}, latents, context)[:, 0, 0, 0].tolist(),
             }
-    for divergence in ("rademacher", "exact"):
-        images = np.full((len(LABELS), 8, 8, 1), 8, np.uint8)
-        model = model_of(**{"eval.divergence": divergence})
-        found[divergence] = model.log_prob(images, seed=SEED, context=context).tolist()
+    images = np.full((len(LABELS), 8, 8, 1), 8, np.uint8)
+    for solver in ("rk45", "tsit5"):
+        for shared in (False, True):
+            model = model_of(**{"sampling.ode_solver": solver, "sampling.shared_step": shared})
+            name = f"{solver} {'shared' if shared else 'own'} likelihood"
+            found[name] = model.log_prob(images, seed=SEED, context=context).tolist()
+    exact = model_of(**{"eval.divergence": "exact"})
+    found["exact likelihood"] = exact.log_prob(images, seed=SEED, context=context).tolist()
+    jumping = model_of(**{"sampling.method": "jump"})
+    jumps = np.concatenate([s.check().x for s in jumping.draw(len(LABELS), SEED, context=context)])
+    found["jump"] = jumps[:, 0, 0, 0].tolist()
     return found
 
 

@@ -37,6 +37,11 @@ def check(found):
         np.testing.assert_allclose(found[name]["samples"], expected, rtol=0, atol=2e-3, err_msg=name)
         np.testing.assert_allclose(found[name]["back"], expected, rtol=0, atol=4e-3, err_msg=name)
         np.testing.assert_allclose(found[name]["latents"], prior, rtol=0.02, atol=0.2, err_msg=name)
+    # With noise: the label, and in each sample the noise of its own key.
+    jumps = np.asarray(found["jump"])
+    own = keys.noise_keys(keys.sample_keys(keys.Keys.from_seed(SEED).samples, len(LABELS)))
+    noise = np.stack([np.asarray(jax.random.normal(key, (8, 8, 1)))[0, 0, 0] for key in own])
+    np.testing.assert_allclose(jumps, LABELS + 0.3 * noise, rtol=0, atol=1e-5)
     # Each image is grey, with the noise of number k within its level. The lines carry N(0, σ_max²) to the density of
     # N(c (1 - σ_min/σ_max), σ_min²) there.
     key = keys.Keys.from_seed(SEED).likelihood
@@ -45,10 +50,12 @@ def check(found):
     x = (-1 + 2 * (8 + noise.astype(np.float64)) / 17).reshape(len(LABELS), 64)
     means = np.broadcast_to((1 - 0.3 / 20) * LABELS[:, None], x.shape)
     nats = straight_lines.gaussian_nats(x, means, 0.3)
-    for divergence in ("rademacher", "exact"):
+    likelihoods = [name for name in found if name.endswith("likelihood")]
+    assert len(likelihoods) == 5
+    for name in likelihoods:
         # In units of grey levels; an image in network units counts 2/17 for each.
-        ours = np.array(found[divergence]) - 64 * np.log(2 / 17)
-        np.testing.assert_allclose(ours, nats, rtol=1e-3, atol=1e-2)
+        ours = np.array(found[name]) - 64 * np.log(2 / 17)
+        np.testing.assert_allclose(ours, nats, rtol=1e-3, atol=1e-2, err_msg=name)
 
 
 def test_every_solver_latent_and_likelihood_has_its_own_row():
@@ -102,6 +109,8 @@ def test_a_context_of_another_length_is_refused():
     wrong = Context(label=LABELS[:2])
     with pytest.raises(InputError, match="the context's label has 2 rows for 7 images; give one row for each image"):
         model.sample(7, context=wrong)
+    with pytest.raises(InputError, match="the context's label has the single value 3 for 7 images; give one row for"):
+        model.sample(7, context=Context(label=np.array(3)))
     images = np.full((3, 8, 8, 1), 8, np.uint8)
     for use in (model.encode, model.bits_per_dim):
         with pytest.raises(InputError, match="the context's label has 2 rows for 3 images"):

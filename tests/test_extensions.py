@@ -1,7 +1,10 @@
 """What is defined in a test file alone trains, samples, encodes, has likelihoods and is evaluated."""
 
+import dataclasses
 import json
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from scipy import stats
 
 import pfgm_jax
 import run_lib
-from pfgm_jax import build, defaults, registry
+from pfgm_jax import build, defaults, ranges, registry
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.samplers import OdeSolver
@@ -108,13 +111,40 @@ def test_a_sampler_draws_noise_of_each_samples_own(workdir):
     assert stats.kstest(x.ravel() / 0.04, "norm").pvalue > 1e-3
     prior = np.asarray(model.method.prior_sample(sample_keys(Keys.from_seed(0).samples, 30)))
     assert abs(np.corrcoef(prior.ravel(), x.ravel())[0, 1]) < 0.1
-    # Latents need an ODE, which is then solved by RK45.
+    np.testing.assert_array_equal(load_with(workdir, {"jump.warmth": 2.0}).sample(4, sampler="jump"), model.sample(4))
+    # Latents need an ODE, which sampling.ode_solver solves.
     z = model.encode(build.load_dataset(config_of()).test[:2])
     assert np.isfinite(z).all()
     with pytest.raises(InputError, match="sampling.ode_solver is 'jump'; choose one of rk45"):
         run_lib.sample(config_of(**{"sampling.ode_solver": "jump"}), workdir)
     with pytest.raises(InputError, match="sampling.method is 'leap'; choose one of ode, jump"):
         run_lib.sample(config_of(**{"sampling.method": "leap"}), workdir)
+
+
+def test_pieces_of_an_evaluation_are_tied_to_options_of_the_methods_and_the_samplers_own(workdir):
+    record = lambda **options: load_with(workdir, {"sampling.method": "jump", **options}).record
+    assert record() == record(**{"sampling.num_samples": 7})
+    assert record() != record(**{"jump.warmth": 3.0})
+    assert record() != record(**{"straight.sigma_min": 0.1})
+
+
+def test_an_option_of_a_sampler_that_is_not_used_is_checked_by_its_own_range(workdir):
+    @dataclasses.dataclass(frozen=True)
+    class Long(straight_lines.Jump):
+        fields: ClassVar[Mapping[str, str]] = {"steps": "sampling.N", "start": "long.start"}
+        steps: int = 500
+        start: float = 1.0
+
+        def __post_init__(self):
+            ranges.check(self, steps=ranges.at_least(400), start=ranges.above(0))
+
+    registry.SAMPLERS.register("long", Long)
+    try:
+        run_lib.sample(config_of(**{"sampling.ode_solver": "euler", "sampling.N": 5}), workdir)
+        with pytest.raises(InputError, match=r"long.start is -1.0; give a number above 0"):
+            run_lib.sample(config_of(**{"sampling.ode_solver": "euler", "long.start": -1.0}), workdir)
+    finally:
+        registry.SAMPLERS.unregister("long")
 
 
 def test_a_method_that_needs_no_charges_learns_a_cloud_from_a_new_source(tmp_path):
@@ -132,5 +162,6 @@ def test_a_method_that_needs_no_charges_learns_a_cloud_from_a_new_source(tmp_pat
 def test_a_name_is_registered_once_and_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'straight' is registered already; choose another name"):
         registry.METHODS.register("straight", straight_lines.StraightLines)
-    with pytest.raises(InputError, match="data.dataset is 'cloud'; choose one of digits, .*cloud:COUNT"):
-        pfgm_jax.datasets.load_dataset("cloud")
+    for name in ("cloud", "cloud:", "digits:"):
+        with pytest.raises(InputError, match=f"data.dataset is '{name}'; choose one of digits, .*cloud:COUNT"):
+            pfgm_jax.datasets.load_dataset(name)

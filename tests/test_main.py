@@ -34,7 +34,7 @@ REFUSED = [
     ),
     (
         ["--mode", "sample", "--config", "configs/digits.py", "--workdir", "/nowhere"],
-        "--workdir is /nowhere, which holds no run; train first: python main.py --mode train",
+        "--workdir is /nowhere, which holds no run; train first, with --mode train",
     ),
     (
         ["--mode", "train", "--config", "configs/digits.py", "--workdir", "/proc/run"],

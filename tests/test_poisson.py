@@ -194,7 +194,7 @@ def test_velocity_stays_bounded_where_a_network_has_the_wrong_sign_of_v_z():
     ("fields", "message"),
     [
         ({"gamma": 0.0}, "gamma is 0.0"),
-        ({"z_max": 1e-4}, "z_max is 0.0001; the ODE ends at z_min, which is 0.001"),
+        ({"z_max": 1e-4}, "z_max is 0.0001; the ODE ends at `z_min`, which is 0.001"),
     ],
 )
 def test_refuses_meaningless_numbers(fields, message):

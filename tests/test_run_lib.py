@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"sampling.rtol": -1e-4}, "sampling.rtol is -0.0001; give a number above 0"),
         (
             {"sampling.z_max": 1e-4},
-            "sampling.z_max is 0.0001; the ODE ends at z_min, which is 0.001: give a z_max above it",
+            "sampling.z_max is 0.0001; the ODE ends at sampling.z_min, which is 0.001: give a larger one",
         ),
         ({"training.small_batch_size": 101}, "training.small_batch_size is 101, but training.batch_size is 100"),
         ({"training.batch_size": 2000}, "training.batch_size is 2000, but digits has 1437 training examples"),

@@ -47,7 +47,7 @@ def run(
 
 def set_up_logging() -> None:
     """Sends what pfgm_jax reports, and only that, to the terminal."""
-    # Orbax tells of every file, and prints tracebacks of what is raised again where it is waited for.
+    # Orbax tells of every file, and prints tracebacks of errors that it raises again later.
     absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("pfgm_jax")
     threading.excepthook = lambda error: log.debug("in a thread", exc_info=error.exc_value)
@@ -100,7 +100,9 @@ def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more:
     except (AttributeError, KeyError) as error:
         if "get_config" in str(error):
             _fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
-        _fail(f"a --config override names a field that does not exist ({error}); pfgm_jax/defaults.py lists all of them")
+        _fail(
+            f"a --config override names a field that does not exist ({error}); pfgm_jax/defaults.py lists all of them"
+        )
     except (OSError, ImportError, SyntaxError, TypeError) as error:
         _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
     if len(rest) > 1 + len(operands) + more:

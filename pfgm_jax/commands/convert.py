@@ -26,4 +26,5 @@ def main(program: str) -> None:
     flags.DEFINE_string("workdir", None, "A new folder, which receives the run.", required=True)
     config_flags.DEFINE_config_file("config", None, "The config of its network; --config.GROUP.FIELD=VALUE overrides.")
     flags.mark_flag_as_required("config")
-    command_line.run(run, program, __doc__, ("the checkpoint file",))
+    usage = (__doc__ or "").replace("python -m pfgm_jax.convert", program)
+    command_line.run(run, program, usage, ("the checkpoint file",))

@@ -69,4 +69,5 @@ def main(program: str) -> None:
     flags.DEFINE_string("picture", "data.png", "What `info` writes.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
     config_flags.DEFINE_config_file("config", None, help_text)
-    command_line.run(run, program, __doc__, ("a command, prepare or info,",), more=1)
+    usage = (__doc__ or "").replace("python -m pfgm_jax.datasets", program)
+    command_line.run(run, program, usage, ("a command, prepare or info,",), more=1)

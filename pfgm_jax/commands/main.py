@@ -7,7 +7,9 @@ COMMANDS = ("datasets", "convert", "metrics")
 
 def main() -> None:
     """Runs the command that the first argument names, or else a mode."""
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
+    command = sys.argv[1]
     if not command.startswith("-") and command not in COMMANDS:
         sys.exit(f"error: {command!r} is not a command; give --mode train or one of {', '.join(COMMANDS)}")
     if command.startswith("-"):

@@ -46,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(program: str) -> argparse.Namespace:
     parser = _Parser(program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", required=True, help="folder of pictures, or .npz file of images")
-    parser.add_argument("--reference", required=True, help="idem, or .npz file of statistics, or a data set")
+    parser.add_argument("--reference", required=True, help="the same, or .npz file of statistics, or a data set")
     parser.add_argument("--features", choices=list(FEATURES), default="inception", help="pixels: for tiny images")
     parser.add_argument("--front_end", choices=FRONT_ENDS, default=FRONT_ENDS[0], help="how images become 299 x 299")
     parser.add_argument("--weights", type=Path, help="Inception's; by default the published ones, downloaded once")
@@ -79,10 +79,10 @@ def _check_shapes(samples: tuple[int, ...], reference: tuple[int, ...]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
-    """Numbers of images and metrics, by name.
+    """Computes numbers of images and metrics, by name.
 
     Raises:
-      InputError: the samples, the reference or a flag is not fit.
+      InputError: the samples, the reference or a flag is wrong.
     """
     if arguments.levels is not None and not 2 <= arguments.levels <= LEVELS:
         raise InputError(f"--levels is {arguments.levels}; give a number from 2 to {LEVELS}")

@@ -1,4 +1,4 @@
-"""python main.py --mode train|sample|eval|likelihood --config configs/digits.py [--workdir DIR]."""
+"""The modes of the command line: train, sample, eval and likelihood."""
 
 from pathlib import Path
 
@@ -17,6 +17,10 @@ MODES = {
 }
 
 FLAGS = flags.FLAGS
+USAGE = """--mode train|sample|eval|likelihood --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
+
+CONFIG is a file, or the name of one in configs/, such as digits. Installed by pip, `pfgm-jax` also has the commands
+datasets, convert and metrics: pfgm-jax datasets --help."""
 
 
 def run_mode(_: list[str]) -> None:
@@ -40,4 +44,4 @@ def main(command: str = "pfgm-jax") -> None:
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
     config_flags.DEFINE_config_file("config", None, help_text)
     flags.mark_flag_as_required("config")
-    command_line.run(run_mode, command, __doc__)
+    command_line.run(run_mode, command, f"{command} {USAGE}")

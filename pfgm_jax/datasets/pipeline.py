@@ -18,12 +18,12 @@ class Batch(NamedTuple):
     Attributes:
       stored: grey levels or vectors.
       index: index in the data set of every example of the step.
-      label: class of each example; -1 for none.
+      label: of each example; None for a data set without labels.
     """
 
     stored: Num[Array | np.ndarray, "b H W C"]
     index: Int[Array | np.ndarray, " B"]
-    label: Int[Array | np.ndarray, " b"]
+    label: Int[Array | np.ndarray, " b"] | None
 
 
 @functools.lru_cache(maxsize=2)
@@ -67,7 +67,7 @@ def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: int, p
     """Reads a process's share of the first `rows` examples of the batch of a step; see `step_batches`."""
     index = batch_indices(seed, step, batch_size, len(split))[:rows]
     own = index[host_rows(rows, *process)]
-    return Batch(split[own], index, split.labels[own])
+    return Batch(split[own], index, split.labels[own] if split.labelled else None)
 
 
 def step_batches(

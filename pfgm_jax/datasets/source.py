@@ -63,8 +63,9 @@ def load_dataset(
       InputError: the name is unknown, or the data are missing, unreadable, or not valid examples.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    kind, _, argument = name.partition(":")
-    source = next((s for s in SOURCES if s.split(":")[0] == kind and (":" in s) == bool(argument)), None)
+    kind, colon, argument = name.partition(":")
+    fits = lambda known: known.split(":")[0] == kind and (":" in known) == bool(colon) == bool(argument)
+    source = next(filter(fits, SOURCES), None)
     if source is None:
         raise InputError(f"data.dataset is {name!r}; choose one of {', '.join(SOURCES)}")
     size = (height, width) if height else None

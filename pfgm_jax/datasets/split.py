@@ -41,6 +41,15 @@ class Split:
     def __getitem__(self, key: slice | list[int] | np.ndarray) -> Num[np.ndarray, "k H W C"]:
         return self._examples[self._numbers[key]]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether any example has a label."""
+        return bool((self.labels >= 0).any())
+
+    def first(self, count: int) -> "Split":
+        """Returns the split of the first examples."""
+        return Split(self._examples, self.labels[:count], self._numbers[:count])
+
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 

@@ -68,8 +68,10 @@ class Method(abc.ABC):
     fitted: ClassVar[tuple[str, ...]] = ()
     # Attributes that decide what a trained network means: a run cannot go on with others.
     identity: ClassVar[tuple[str, ...]] = ()
-    # Whose field can be the target, see `charges.REFERENCES`; the first is the default.
+    # Whose field can be the target, see `charges.Charges`; the first is the default.
     references: ClassVar[tuple[str, ...]] = ("example",)
+    # Whether the network is shown the number of a noise level rather than the level.
+    shows_labels: ClassVar[bool] = False
     # What the noise level is called in figures.
     level_name: ClassVar[str] = "noise level"
 

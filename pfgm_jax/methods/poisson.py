@@ -53,7 +53,7 @@ def hyper_parameters(mean_norm: float, dim: int, sigma: float = 0.01, tau: float
             "sigma",
             sigma,
             f"that is too large for data of mean norm {mean_norm:.3g}, since M would be {M}: choose a smaller one, or "
-            "give training.M, sampling.z_max and sampling.upper_norm yourself",
+            "give `M`, `z_max` and `upper_norm` yourself",
         )
     growth = (1 + tau) ** M
     return HyperParameters(M, math.sqrt(2 / math.pi) * sigma * growth, math.sqrt(dim) * sigma * growth)
@@ -129,9 +129,7 @@ class Poisson(Method):
         ranges.check(self, M=not_negative, z_max=not_negative, upper_norm=not_negative)
         ranges.check(self, z_exp=not_negative, drift_epsilon=not_negative)
         if self.z_max and not self.z_min < self.z_max:
-            raise FieldError(
-                "z_max", self.z_max, f"the ODE ends at z_min, which is {self.z_min}: give a z_max above it"
-            )
+            raise FieldError("z_max", self.z_max, f"the ODE ends at `z_min`, which is {self.z_min}: give a larger one")
 
     @property
     def t_prior(self) -> float:
@@ -161,7 +159,7 @@ class Poisson(Method):
         )
 
     def summary(self) -> dict[str, float]:
-        """M, z_max, upper_norm, and the share of the prior's draws whose norm `upper_norm` clips."""
+        """Returns M, z_max, upper_norm, and the share of the prior's draws that `upper_norm` clips."""
         # z_max² / (|x|² + z_max²) follows the beta law with parameters 1/2 and N/2.
         clipped = float(special.betainc(0.5, self.dim / 2, 1 / (1 + (self.upper_norm / self.z_max) ** 2)))
         numbers = {"M": self.M, "z_max": self.z_max, "upper_norm": self.upper_norm}
@@ -174,7 +172,7 @@ class Poisson(Method):
     # Training
 
     def draw_perturbation(self, key: jax.Array, n: int) -> PerturbationDraws:
-        """Random numbers that perturb n points."""
+        """Draws the random numbers that perturb n points."""
         keys = jax.random.split(key, 5)
         return PerturbationDraws(
             m=jax.random.uniform(keys[0], (n,), maxval=self.M),
@@ -229,11 +227,11 @@ class Poisson(Method):
         return TrainingPair(x.reshape(-1, *self.shape), level, context, target, weight)
 
     def _split(self, output: Float[Array, "b H W out"]) -> tuple[Float[Array, "b H W C"], Float[Array, " b"]]:
-        """The network's output as (v_x, v_z): v_z is the spatial mean of the last channel."""
+        """Splits the network's output into v_x and v_z, the spatial mean of the last channel."""
         return output[..., :-1], jnp.mean(output[..., -1], axis=(1, 2))
 
     def loss(self, output: Float[Array, "b H W out"], pair: TrainingPair) -> Float[Array, " b"]:
-        """½ Σ (net - v)² over the N+1 components; their mean without the ½ where `reduce_mean`."""
+        """Computes ½ Σ (net - v)² over the N+1 components; the mean of (net - v)² where `reduce_mean`."""
         v_x, v_z = self._split(output)
         squares = (jnp.concatenate([flatten(v_x), v_z[:, None]], axis=1) - pair.target) ** 2
         return pair.weight * (jnp.mean(squares, axis=1) if self.reduce_mean else 0.5 * jnp.sum(squares, axis=1))
@@ -256,7 +254,7 @@ class Poisson(Method):
         return jax.vmap(draw)(keys)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
-        """Log density of the unclipped prior, in nats: Γ((N+1)/2) z_max / (π (|x|² + z_max²))^((N+1)/2)."""
+        """Computes log p of the unclipped prior, p = Γ((N+1)/2) z_max / (π (|x|² + z_max²))^((N+1)/2), in nats."""
         half = (self.dim + 1) / 2
         constant = math.lgamma(half) + math.log(self.z_max) - half * math.log(math.pi)
         return constant - half * jnp.log(jnp.sum(flatten(x) ** 2, axis=1) + self.z_max**2)
@@ -264,7 +262,7 @@ class Poisson(Method):
     # ODE
 
     def _v_z_from_v_x(self, v_x: Float[Array, "b H W C"], z: Float[Array, " b"]) -> Float[Array, " b"]:
-        """v_z that goes with v_x where E_z = -z (appendix B.2.3)."""
+        """Computes the v_z that goes with v_x where E_z = -z (appendix B.2.3)."""
         root = math.sqrt(self.dim)
         # |v_x| < √N for every field; a network may overshoot.
         a = jnp.minimum(_norm(flatten(v_x)) / root, 1.0 - 1e-6)
@@ -276,7 +274,7 @@ class Poisson(Method):
         return -root * z / (jnp.sqrt(norm_x**2 + z**2) + self.gamma)
 
     def _largest_v_z(self, x: Float[Array, "b H W C"], z: Float[Array, " b"]) -> Float[Array, " b"]:
-        """The value nearest to 0 that v_z can have at (x, z).
+        """Computes the value nearest to 0 that v_z can have at (x, z).
 
         |E_x| is at most the distance to the farthest charge. Images in [-1, 1] lie within √N of the origin, vectors,
         which are scaled to standard deviation ½, within 2√N for any practical purpose. A network whose v_z comes nearer

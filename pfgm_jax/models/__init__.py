@@ -38,7 +38,7 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
     network = MODELS[model.name]
     if sde not in METHODS and sde not in SCORE_MODELS:
         raise InputError(f"training.sde is {sde!r}; choose one of {', '.join((*METHODS, *SCORE_MODELS))}")
-    extra_channels = 0 if sde in SCORE_MODELS else METHODS[sde].extra_channels
+    extra_channels = METHODS[sde].extra_channels if sde in METHODS else 0
     if config.data.num_channels < 1:
         raise InputError("data.num_channels is 0; set it to the number of channels of the data")
     derived = {

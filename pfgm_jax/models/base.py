@@ -1,24 +1,33 @@
 """The interface of networks for the rest of the code."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import flax.linen as nn
 
+from pfgm_jax.ranges import Range
+
 
 class Network(nn.Module):
-    """A network; its attributes are fields of `config.model`."""
+    """A network; its attributes are fields of `config.model`.
+
+    It creates the same parameters whatever its context holds: they are drawn without one.
+    """
 
     # Attributes that may change when a run resumes, because they affect neither the parameters nor their meaning.
     adjustable: ClassVar[tuple[str, ...]] = ()
+    # Attributes that are not fields of the config, but follow from it or are flax's.
+    derived: ClassVar[tuple[str, ...]] = ("name", "parent", "out_channels", "centered", "dtype", "sigmas")
+    # Ranges of attributes that this network alone has.
+    ranges: ClassVar[Mapping[str, Range]] = {}
     # Whether the network accepts vectors [B, 1, 1, N].
     takes_vectors: ClassVar[bool] = False
 
     @classmethod
     def attributes(cls) -> list[str]:
         """Lists the attributes that are fields of `config.model`, rather than derived from other fields."""
-        derived = ("name", "parent", "out_channels", "centered", "dtype", "sigmas")
-        return [field.name for field in dataclasses.fields(cls) if field.name not in derived]
+        return [field.name for field in dataclasses.fields(cls) if field.name not in cls.derived]
 
     @property
     def expects_labels(self) -> bool:

@@ -1,7 +1,7 @@
 """Adaptive Runge-Kutta solvers. This is the only file that imports diffrax."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import diffrax
@@ -48,6 +48,12 @@ class Adaptive(OdeSolver):
 
     def __post_init__(self):
         ranges.check(self, rtol=ranges.above(0), atol=ranges.above(0), max_steps=ranges.at_least(1))
+
+    @classmethod
+    def settings(cls, evaluations: Sequence[int], tolerances: Sequence[float]) -> list[dict[str, float]]:
+        """Lists tolerances; see `Sampler.settings`."""
+        del evaluations
+        return [{"rtol": tolerance, "atol": tolerance} for tolerance in tolerances]
 
     def solve(
         self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None

@@ -6,7 +6,7 @@ either direction. Latents and likelihoods require one.
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -77,6 +77,20 @@ class Sampler(abc.ABC):
     # The config field of each attribute.
     fields: ClassVar[Mapping[str, str]] = {}
 
+    @classmethod
+    def settings(cls, evaluations: Sequence[int], tolerances: Sequence[float]) -> list[dict[str, float]]:
+        """Lists options by which its samples are compared with others'.
+
+        Args:
+          evaluations: of the network, to come near to.
+          tolerances: of a sampler that chooses its steps.
+
+        Returns:
+          Fields of `config.sampling` and their values.
+        """
+        del evaluations, tolerances
+        return [{}]
+
     @abc.abstractmethod
     def __call__(
         self,
@@ -114,8 +128,6 @@ class OdeSolver(Sampler):
 
     # Whether the solver adapts its steps to the error, as log densities require.
     adaptive: ClassVar[bool] = False
-    # Number of evaluations per step of a solver that is not adaptive.
-    evaluations_per_step: ClassVar[int] = 1
 
     @abc.abstractmethod
     def solve(

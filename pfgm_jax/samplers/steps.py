@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ class FixedSteps(OdeSolver):
         "levels": "sampling.levels",
     }
     own_schedule: ClassVar[str] = "log"
+    evaluations_per_step: ClassVar[int] = 1
 
     steps: int = 100
     schedule: str = ""
@@ -45,6 +46,12 @@ class FixedSteps(OdeSolver):
             lambda v: v in ("", *SCHEDULES), f"choose one of {', '.join(SCHEDULES)}, or '' for the solver's"
         )
         ranges.check(self, steps=ranges.at_least(1), schedule=schedule, rho=ranges.above(0), levels=ranges.descending())
+
+    @classmethod
+    def settings(cls, evaluations: Sequence[int], tolerances: Sequence[float]) -> list[dict[str, float]]:
+        """Lists numbers of steps; see `Sampler.settings`."""
+        del tolerances
+        return [{"N": -(-count // cls.evaluations_per_step)} for count in evaluations]
 
     def single_solve(self) -> "FixedSteps":
         """Returns the solver without `levels`, which are specific to one interval."""

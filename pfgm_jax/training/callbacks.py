@@ -23,7 +23,6 @@ from pfgm_jax.training.writers import MetricWriter
 
 log = logging.getLogger("pfgm_jax")
 
-GRID_SAMPLES = 64
 AFTER_A_BAD_STEP = (
     "training stops, and the last good checkpoint is kept; lower optim.lr, lengthen optim.warmup, or look at the data"
 )
@@ -148,7 +147,7 @@ class Snapshots:
         levels = generator.scaling.levels
         if not (now.draws and levels):
             return
-        drawn = list(generator.draw(state.ema_params, GRID_SAMPLES, generator.config.seed))
+        drawn = list(generator.draw(state.ema_params, pictures.GRID_IMAGES, generator.config.seed))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
             log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
         stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))
