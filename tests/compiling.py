@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import jax
 
-# Beside LLVM's optimizations this leaves out the fusion emitters, which take as long again.
-QUICKLY = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+# Before JAX 0.11 the fusion emitters, which take as long again as LLVM's optimizations, can be left out too.
+_HAS_EMITTER_FLAG = jax.__version_info__ < (0, 11)
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true" + (
+    " --xla_cpu_use_fusion_emitters=false" if _HAS_EMITTER_FLAG else ""
 )
 _AS_USERS_DO = {
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
-    "xla_cpu_use_fusion_emitters": True,
+    **({"xla_cpu_use_fusion_emitters": True} if _HAS_EMITTER_FLAG else {}),
 }
 
 

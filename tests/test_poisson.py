@@ -166,7 +166,8 @@ def test_substitution_below_z_exp_follows_its_formula(exact):
     rng = np.random.default_rng(0)
     v_x = rng.normal(size=(6, 12))
     a = np.linalg.norm(v_x, axis=1) / math.sqrt(12)
-    v_x *= (rng.uniform(0.05, 0.9, 6) / a)[:, None]
+    # At the origin |E_x| is at most 2 √12 = 6.9, the distance to the farthest charge: γ a / (1 - a) for a = 0.58.
+    v_x *= (rng.uniform(0.05, 0.58, 6) / a)[:, None]
     a, z, gamma = np.linalg.norm(v_x, axis=1) / math.sqrt(12), 0.7, 5.0
     if exact:  # the root of a (√(E² + z²) + γ) = E
         root_of = lambda a: optimize.root_scalar(lambda E: a * (math.hypot(E, z) + gamma) - E, bracket=(0, 1e6)).root
@@ -188,6 +189,26 @@ def test_velocity_stays_bounded_where_a_network_has_the_wrong_sign_of_v_z():
     # |E_x| cannot exceed the distance to the farthest charge, 80 + 2·4, nor can the velocity by much.
     assert jnp.all(velocity > 0)
     assert float(jnp.linalg.norm(velocity[0])) < 2 * 88
+
+
+@pytest.mark.parametrize("z", [1e-3, 0.1, 1.0, 4.9, 5.1])
+@pytest.mark.parametrize("exact", [False, True])
+def test_velocity_stays_bounded_where_a_network_overshoots(z, exact):
+    """No field has |v_x| of √N or more; a network that overshoots must not send samples off without bound."""
+    method = Poisson(shape=(4, 4, 3), exact_substitution=exact)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.uniform(-1, 1, (8, 4, 4, 3)), jnp.float32)
+    direction = rng.normal(size=(8, 48))
+    v_x = math.sqrt(48) * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    # dx/ds = -E_x, and |E_x| is at most the distance to the farthest charge; the normalization adds γ.
+    farthest = np.linalg.norm(np.asarray(x).reshape(8, 48), axis=1) + 2 * math.sqrt(48)
+    for overshoot in (0.999, 1.0, 1.05, 1.3):
+        output = np.concatenate([overshoot * v_x.reshape(8, 4, 4, 3), np.full((8, 4, 4, 1), -1e-6)], axis=-1)
+        velocity = method.velocity(lambda x, z, _, answer=output: jnp.asarray(answer, jnp.float32), x, jnp.log(z))
+        velocity = np.asarray(velocity).reshape(8, 48)
+        assert np.all(np.linalg.norm(velocity, axis=1) <= 1.001 * overshoot * (np.hypot(farthest, z) + method.gamma))
+        # It still leads towards the data.
+        assert np.all(np.sum(velocity * v_x, axis=1) < 0)
 
 
 @pytest.mark.parametrize(

@@ -290,8 +290,8 @@ class Poisson(Method):
         """Computes dx/ds = z v_x / v_z at s = log z = t (Xu et al. 2022, section 3.3, anchored at z)."""
         z = levels(t, x)
         v_x, v_z = self._split(net(x, z, context).astype(x.dtype))
-        v_z = jnp.minimum(v_z, self._largest_v_z(x, z))
         v_z = jnp.where(z < self.z_exp, self._v_z_from_v_x(v_x, z), v_z)
+        v_z = jnp.minimum(v_z, self._largest_v_z(x, z))
         # v_z is negative, and so small near the data that the epsilon must not change its sign.
         v_z = jnp.minimum(v_z + self.drift_epsilon, 0.5 * v_z)
         return per_row(z / v_z, x) * v_x
