@@ -20,6 +20,9 @@ from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
+# The steps that are kept permanently, as a list.
+KEPT = "kept.json"
+
 
 class Checkpoints:
     """The checkpoints in a directory: the latest ones, to resume from, and those that are kept permanently.
@@ -36,14 +39,20 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Folder, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
+        self.directory, self.read_only = directory.absolute() if is_local(directory) else directory, read_only
+        self._keep_every = keep_every
+        self._kept = self._read_kept()
         if read_only:
             # A run may be writing there, so its temporary files must not be cleaned up.
             options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
         else:
+            managers = ocp.checkpoint_managers
+            policies = [managers.LatestN(keep_last), managers.CustomSteps(sorted(self._kept))]
+            if keep_every:
+                policies.append(managers.EveryNSteps(keep_every))
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=keep_last, keep_period=keep_every, cleanup_tmp_directories=True
+                preservation_policy=managers.AnyPreservationPolicy(policies), cleanup_tmp_directories=True
             )
-        self.directory, self.read_only = directory.absolute() if is_local(directory) else directory, read_only
         self._options = options
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -62,8 +71,11 @@ class Checkpoints:
             config=ocp.args.JsonSave(config),
             sums=ocp.args.JsonSave(_checksums(state) if sharding.is_first() else {}),
         )
+        step = int(state.step)
         self._writing(self._seal)
-        self._writing(lambda: self._manager.save(int(state.step), args=items, force=True))
+        if self._keep_every and step % self._keep_every == 0:
+            self._writing(lambda: self._record_kept(step))
+        self._writing(lambda: self._manager.save(step, args=items, force=True))
 
     def restore(self, template: TrainState, step: int | None = None) -> TrainState | None:
         """Restores the state of a step, or the latest undamaged one, on each device; None if there is none.
@@ -103,10 +115,11 @@ class Checkpoints:
             path = self.directory / str(candidate) / "state"
             checkpointer = ocp.PyTreeCheckpointer()
             tree: Any = checkpointer.metadata(path).item_metadata
-            stored = {"ema_params": tree.tree["ema_params"]}
+            stored = {name: tree.tree[name] for name in ("step", "ema_params")}
             restore_args = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=whole), stored)
             args = ocp.args.PyTreeRestore(item=stored, restore_args=restore_args, partial_restore=True)
-            return TrainState(None, None, checkpointer.restore(path, args=args)["ema_params"], None)
+            restored = checkpointer.restore(path, args=args)
+            return TrainState(restored["step"], None, restored["ema_params"], None)
 
         restored, found = self._latest_good(read, step)
         if restored is None:
@@ -189,6 +202,20 @@ class Checkpoints:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def _read_kept(self) -> set[int]:
+        """Reads which steps are kept permanently, whatever this run's `keep_every` is."""
+        path = self.directory / KEPT
+        try:
+            recorded = json.loads(path.read_text()) if path.exists() else []
+            return {int(step) for step in recorded}
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path} cannot be read ({error}); write the list of steps to keep into it") from None
+
+    def _record_kept(self, step: int) -> None:
+        self._kept.add(step)
+        if sharding.is_first():
+            write_whole(self.directory / KEPT, json.dumps(sorted(self._kept)).encode())
 
     def _seal_of(self, step: int) -> Folder:
         return self.directory / f"{step}.sums.json"

@@ -87,6 +87,7 @@ def _training() -> ml_collections.ConfigDict:
     training.snapshot_freq = 50_000  # steps between checkpoints that are kept for good, with a grid of samples; >= 1
     training.snapshot_freq_for_preemption = 10_000  # steps between checkpoints to resume from; >= 1
     training.snapshot_sampling = True  # draw the grid of samples at each snapshot
+    training.restart = False  # begin again in a workdir whose checkpoints are gone; what else is there stays
     training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
     training.M = 0.0  # largest exponent of the perturbation; 0: from the data
     training.tau = 0.03  # growth of the perturbation from one exponent to the next; > 0

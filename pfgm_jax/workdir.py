@@ -8,6 +8,7 @@ import ml_collections
 from pfgm_jax import config as config_lib
 from pfgm_jax import config_files, interruption
 from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
 from pfgm_jax.trained_model import TrainedModel, load_params
 
@@ -23,17 +24,26 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
       stack: holds the lock until it is closed.
 
     Raises:
-      InputError: the workdir cannot be made, holds a run of another model, or is in use.
+      InputError: the workdir cannot be made, holds a run of another model or one without checkpoints, or is in use.
     """
     saved = None
     if (workdir / "config.json").is_file():
         saved = config_files.read(workdir)
         config_lib.check_same_model(config, saved)
+    if not config.training.restart and not (workdir / "checkpoints").is_dir():
+        left = [name for name in ("metrics.jsonl", "samples", "eval", "likelihood") if (workdir / name).exists()]
+        if left:
+            raise InputError(
+                f"--workdir is {workdir}, which holds {' and '.join(left)} of a run but no checkpoints; choose another "
+                "--workdir, or begin again there with --config.training.restart=True"
+            )
     config_files.make_folder(workdir)
     stack.enter_context(interruption.only_writer(workdir))
     for change in config_files.differences(config, saved) if saved else ():
         log.info("Unlike before, %s", change)
-    config_files.write(config, workdir)
+    saved = config.copy_and_resolve_references()
+    saved.training.restart = False
+    config_files.write(saved, workdir)
 
 
 def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_collections.ConfigDict:

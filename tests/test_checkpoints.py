@@ -157,3 +157,33 @@ def test_what_cannot_be_written_is_one_sentence_and_the_rest_stays_good(copied, 
         shutil.rmtree(copied / "checkpoints")
         (copied / "checkpoints").write_text("in the way")
         checkpoints.save(state_of(9), {})
+
+
+def test_what_is_kept_for_good_stays_when_the_interval_changes(tmp_path):
+    with Checkpoints(tmp_path, keep_every=30) as checkpoints:
+        for step in (20, 30, 40, 60, 70, 80):
+            checkpoints.save(state_of(step), {})
+    with Checkpoints(tmp_path, keep_every=1000) as checkpoints:
+        assert checkpoints.steps() == [30, 60, 70, 80]
+        for step in (82, 84, 86):
+            checkpoints.save(state_of(step), {})
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state_of(88), {})
+    assert Checkpoints(tmp_path, read_only=True).steps() == [30, 60, 86, 88]
+    (tmp_path / "kept.json").write_text("[30")
+    with pytest.raises(InputError, match="kept.json cannot be read .*; write the list of steps to keep into it"):
+        Checkpoints(tmp_path)
+
+
+@pytest.mark.parametrize("read", ["restore", "restore_ema"])
+def test_a_checkpoint_in_the_folder_of_another_step_is_noticed(copied, caplog, read):
+    folder = copied / "checkpoints"
+    shutil.rmtree(folder / "6")
+    (folder / "6.sums.json").unlink()
+    shutil.copytree(folder / "3", folder / "6")
+    with caplog.at_level(logging.WARNING, "pfgm_jax"), Checkpoints(folder, read_only=True) as checkpoints:
+        if read == "restore":
+            assert_same(checkpoints.restore(state_of(0)), state_of(3))
+        else:
+            assert checkpoints.restore_ema()[1] == 3
+    assert "The checkpoint of step 6 is damaged (it is of step 3)" in caplog.text

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pfgm_jax.datasets.images import BrokenImageError, Geometry, read_image
+from pfgm_jax.datasets import load_dataset
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
 from pfgm_jax.datasets.store import ImageStore
+from pfgm_jax.errors import InputError
+from pfgm_jax.metrics.image_files import PictureFolder
 from tests.raw_files import encoded
 
 RNG = np.random.default_rng(0)
@@ -57,6 +60,29 @@ def test_resizing_is_antialiased(filter, old, new):
     resized = read_image(encoded(image, "PNG"), Geometry(new, new, 3, filter=filter))
     expected = antialiased(line, new, filter)
     np.testing.assert_allclose(resized[new // 2, :, 0], np.clip(expected, 0, 255), atol=1.01)
+
+
+@pytest.mark.parametrize("name", ["canary.png", "canary.eps", "canary.jpg", "canary.pdf"])
+def test_no_picture_starts_a_program(tmp_path, monkeypatch, name):
+    """PostScript under any name, with a `gs` on the path that tells when it is run."""
+    program, told = tmp_path / "bin" / "gs", tmp_path / "told"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho run >> {told}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (folder / name).write_bytes(content)
+    for source in (folder / name, content):
+        with pytest.raises(BrokenImageError, match="it is not an image"):
+            read_image(source, Geometry(8, 8, 3))
+        with pytest.raises(BrokenImageError, match="it is not an image"):
+            own_shape(source)
+    for use in (PictureFolder, lambda path: load_dataset(f"folder:{path}", 8)):
+        with pytest.raises(InputError):
+            use(folder)
+    assert not told.exists()
 
 
 def test_every_kind_of_pixels_is_brought_to_grey_levels(tmp_path):

@@ -102,6 +102,22 @@ def test_lines_beyond_the_checkpoint_are_written_anew(trained, tmp_path):
     run_lib.train(small_digits(**{"training.n_iters": 8}), tmp_path)
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [2, 3, 4, 6, 8]
+    # What is written anew is not lost.
+    assert (tmp_path / "metrics.dropped.jsonl").read_text() == '{"step": 8, "loss": 1.0}\n{"step": 9, "lo\n'
+
+
+def test_a_workdir_whose_checkpoints_are_gone_is_not_begun_anew_unasked(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = _contents(tmp_path)
+    with pytest.raises(InputError, match="which holds metrics.jsonl of a run but no checkpoints; .*restart=True"):
+        run_lib.train(small_digits(), tmp_path)
+    assert _contents(tmp_path) == before
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    assert_same(run_lib.train(small_digits(**{"training.restart": True}), tmp_path), trained[0])
+    assert (tmp_path / "metrics.dropped.jsonl").read_text() == lines
+    # And it resumes as any other.
+    assert_same(run_lib.train(small_digits(), tmp_path), trained[0])
 
 
 def test_samples_are_saved_as_array_grid_and_files(trained):

@@ -4,9 +4,8 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, is_picture, own_shape, read_image
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
@@ -42,8 +41,7 @@ def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: 
     where = f"data.dataset is 'folder:{root}'"
     if not root.is_dir():
         raise InputError(f"{where}, and there is no such folder; give the path of one")
-    known = Image.registered_extensions()
-    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in known and not _hidden(p.relative_to(root)))
+    paths = sorted(p for p in root.rglob("*") if is_picture(p) and not _hidden(p.relative_to(root)))
     paths = [p for p in paths if p.is_file()]
     if not paths:
         raise InputError(f"{where}, which holds no images (files such as .png and .jpg); name another folder")

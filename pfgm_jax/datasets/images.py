@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+# The formats that are read. All hold pixels; for others, such as EPS, Pillow would start programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -64,6 +66,11 @@ class Geometry:
         return np.asarray(image, np.uint8).reshape(self.shape)
 
 
+def is_picture(path: Path) -> bool:
+    """Says whether a file has a name of one of `FORMATS`."""
+    return Image.registered_extensions().get(path.suffix.lower()) in FORMATS
+
+
 def open_image(content: bytes | Path) -> Image.Image:
     """Opens an image and reads its header; of an animation, the first frame.
 
@@ -71,7 +78,7 @@ def open_image(content: bytes | Path) -> Image.Image:
       BrokenImageError: Pillow cannot read it as an image.
     """
     try:
-        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+        return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=FORMATS)
     except Exception as error:  # Pillow's plugins raise all kinds of exceptions
         raise BrokenImageError(_reason(error)) from None
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from pfgm_jax.datasets.images import BrokenImageError, Geometry, own_shape, read_image
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, is_picture, own_shape, read_image
 from pfgm_jax.datasets.store import THREADS
 from pfgm_jax.errors import InputError
 
@@ -30,8 +29,7 @@ class PictureFolder:
         Raises:
           InputError: there are no pictures, one cannot be read, or they differ in size.
         """
-        known = Image.registered_extensions()
-        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in known and p.is_file())
+        paths = sorted(p for p in root.rglob("*") if is_picture(p) and p.is_file())
         self._paths = [p for p in paths if not any(part.startswith(".") for part in p.relative_to(root).parts)]
         if not self._paths:
             raise InputError(f"{root} holds no images (files such as .png and .jpg); name another folder")

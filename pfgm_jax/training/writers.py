@@ -15,12 +15,16 @@ from pfgm_jax.folders import Folder, is_local, write_whole
 class MetricWriter:
     """A writer of scalars and pictures to `metrics.jsonl`, `samples/` and `tensorboard/` in a workdir.
 
-    A run that resumes at `step` overwrites what an interrupted run wrote after it.
+    A run that resumes at `step` moves to `metrics.dropped.jsonl` what an interrupted run wrote after it.
     """
 
     def __init__(self, workdir: Folder, step: int):
         self._path, self._pictures = workdir / "metrics.jsonl", workdir / "samples"
-        self._lines = _lines_until(self._path, step)
+        self._lines, dropped = _lines_until(self._path, step)
+        if dropped:
+            others = workdir / "metrics.dropped.jsonl"
+            before = others.read_text() if others.exists() else ""
+            write_whole(others, (before + "".join(dropped)).encode())
         write_whole(self._path, "".join(self._lines).encode())
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
@@ -87,13 +91,13 @@ def create_writer(workdir: Folder, step: int) -> MetricWriter:
     return (MetricWriter if sharding.is_first() else NoWriter)(workdir, step)
 
 
-def _lines_until(path: Folder, step: int) -> list[str]:
-    """Returns the lines of a file up to `step`, without lines that were cut off."""
-    kept = []
+def _lines_until(path: Folder, step: int) -> tuple[list[str], list[str]]:
+    """Splits the lines of a file into those of steps up to `step` and the rest, such as one that was cut off."""
+    kept, dropped = [], []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
+            keeps = json.loads(line)["step"] <= step
         except json.JSONDecodeError:
-            continue
-    return kept
+            keeps = False
+        (kept if keeps else dropped).append(line + "\n")
+    return kept, dropped
