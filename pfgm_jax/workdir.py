@@ -30,7 +30,13 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     if (workdir / "config.json").is_file():
         saved = config_files.read(workdir)
         config_lib.check_same_model(config, saved)
-    if not config.training.restart and not (workdir / "checkpoints").is_dir():
+    begun = (workdir / "checkpoints").is_dir()
+    if config.training.restart and begun:
+        raise InputError(
+            f"training.restart is True, but --workdir is {workdir}, which holds checkpoints; leave it out to resume or "
+            "choose another --workdir"
+        )
+    if not config.training.restart and not begun:
         left = [name for name in ("metrics.jsonl", "samples", "eval", "likelihood") if (workdir / name).exists()]
         if left:
             raise InputError(

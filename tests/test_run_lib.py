@@ -116,7 +116,9 @@ def test_a_workdir_whose_checkpoints_are_gone_is_not_begun_anew_unasked(trained,
     lines = (tmp_path / "metrics.jsonl").read_text()
     assert_same(run_lib.train(small_digits(**{"training.restart": True}), tmp_path), trained[0])
     assert (tmp_path / "metrics.dropped.jsonl").read_text() == lines
-    # And it resumes as any other.
+    with pytest.raises(InputError, match="training.restart is True, but --workdir is .*, which holds checkpoints"):
+        run_lib.train(small_digits(**{"training.restart": True}), tmp_path)
+    # It resumes as any other.
     assert_same(run_lib.train(small_digits(), tmp_path), trained[0])
 
 
