@@ -15,13 +15,11 @@ from jaxtyping import PyTree
 from pfgm_jax import sharding
 from pfgm_jax.errors import InputError, StorageError
 from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.kept_steps import read_kept, write_kept
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
-
-# The steps that are kept permanently, as a list.
-KEPT = "kept.json"
 
 
 class Checkpoints:
@@ -41,7 +39,7 @@ class Checkpoints:
     def __init__(self, directory: Folder, keep_last: int = 2, keep_every: int | None = None, read_only: bool = False):
         self.directory, self.read_only = directory.absolute() if is_local(directory) else directory, read_only
         self._keep_every = keep_every
-        self._kept = self._read_kept()
+        self._kept = set() if read_only else read_kept(self.directory, keep_last)
         if read_only:
             # A run may be writing there, so its temporary files must not be cleaned up.
             options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False)
@@ -74,7 +72,9 @@ class Checkpoints:
         step = int(state.step)
         self._writing(self._seal)
         if self._keep_every and step % self._keep_every == 0:
-            self._writing(lambda: self._record_kept(step))
+            self._kept.add(step)
+            if sharding.is_first():
+                self._writing(lambda: write_kept(self.directory, self._kept))
         self._writing(lambda: self._manager.save(step, args=items, force=True))
 
     def restore(self, template: TrainState, step: int | None = None) -> TrainState | None:
@@ -202,20 +202,6 @@ class Checkpoints:
 
     def __exit__(self, *_) -> None:
         self.close()
-
-    def _read_kept(self) -> set[int]:
-        """Reads which steps are kept permanently, whatever this run's `keep_every` is."""
-        path = self.directory / KEPT
-        try:
-            recorded = json.loads(path.read_text()) if path.exists() else []
-            return {int(step) for step in recorded}
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path} cannot be read ({error}); write the list of steps to keep into it") from None
-
-    def _record_kept(self, step: int) -> None:
-        self._kept.add(step)
-        if sharding.is_first():
-            write_whole(self.directory / KEPT, json.dumps(sorted(self._kept)).encode())
 
     def _seal_of(self, step: int) -> Folder:
         return self.directory / f"{step}.sums.json"

@@ -112,7 +112,7 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
     height, width, channels = build.image_shape(config)
     with named_by({"name": "model.name", **{field: f"model.{field}" for field in config.model}}):
         models.check_images(network, height, width, channels)
-    by_label = get(config, "model.scale_by_sigma") if "scale_by_sigma" in config.model else False
+    by_label = config.model.get("scale_by_sigma")
     method = METHODS.get(config.training.sde)
     if by_label and network.expects_labels and method and not method.shows_labels:
         raise InputError(

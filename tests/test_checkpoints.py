@@ -170,6 +170,13 @@ def test_what_is_kept_for_good_stays_when_the_interval_changes(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_of(88), {})
     assert Checkpoints(tmp_path, read_only=True).steps() == [30, 60, 86, 88]
+    # Of a run that recorded nothing, all but the latest are there because they were to be kept.
+    (tmp_path / "kept.json").unlink()
+    with Checkpoints(tmp_path, keep_every=1000) as checkpoints:
+        checkpoints.save(state_of(90), {})
+        checkpoints.save(state_of(92), {})
+        checkpoints.wait()
+        assert {30, 60} <= set(checkpoints.steps())
     (tmp_path / "kept.json").write_text("[30")
     with pytest.raises(InputError, match="kept.json cannot be read .*; write the list of steps to keep into it"):
         Checkpoints(tmp_path)

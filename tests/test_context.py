@@ -12,7 +12,6 @@ import run_lib
 from pfgm_jax import build, keys
 from pfgm_jax.context import Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.methods import Method, TrainingPair
 from tests import context_on_devices, straight_lines
 from tests.context_on_devices import LABELS, SEED, model_of
 from tests.test_run_lib import small_digits
@@ -115,8 +114,3 @@ def test_a_context_of_another_length_is_refused():
     for use in (model.encode, model.bits_per_dim):
         with pytest.raises(InputError, match="the context's label has 2 rows for 3 images"):
             use(images, context=wrong)
-
-
-def test_methods_are_told_apart_by_what_they_say_of_themselves():
-    method = model_of().method
-    assert isinstance(method, Method) and TrainingPair._fields[2] == "context"

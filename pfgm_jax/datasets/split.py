@@ -17,6 +17,7 @@ class Split:
 
     Attributes:
       labels: int32 [n]; -1 for an example without one.
+      labelled: whether any example has a label.
       shape: n, H, W, C.
     """
 
@@ -33,6 +34,7 @@ class Split:
         self._examples = examples
         self._numbers = np.arange(examples.shape[0]) if numbers is None else numbers
         self.labels = np.full(len(self._numbers), -1, np.int32) if labels is None else labels.astype(np.int32)
+        self.labelled = bool((self.labels >= 0).any())
         self.shape = (len(self._numbers), *examples.shape[1:])
 
     def __len__(self) -> int:
@@ -40,11 +42,6 @@ class Split:
 
     def __getitem__(self, key: slice | list[int] | np.ndarray) -> Num[np.ndarray, "k H W C"]:
         return self._examples[self._numbers[key]]
-
-    @property
-    def labelled(self) -> bool:
-        """Whether any example has a label."""
-        return bool((self.labels >= 0).any())
 
     def first(self, count: int) -> "Split":
         """Returns the split of the first examples."""
