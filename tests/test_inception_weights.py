@@ -2,8 +2,6 @@
 
 import dataclasses
 import hashlib
-import http.server
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from pfgm_jax.metrics import (
 )
 from pfgm_jax.torch_file import read_torch_file
 from tests import torch_format
+from tests.servers import serve
 from tests.test_inception import FIXTURES, random_weights
 
 
@@ -66,31 +65,10 @@ def test_damaged_weights_are_refused(tmp_path):
         weights.load_weights(torch_format.write(tmp_path / "list.pth", [1, 2]))
 
 
-class Server(http.server.HTTPServer):
-    """Serves `content` under every path; counts how often."""
-
-    asked, content = 0, b"weights"
-
-
 @pytest.fixture
 def server():
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            served.asked += 1
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(served.content)
-
-        def log_message(self, *_):
-            pass
-
-    served = Server(("localhost", 0), Handler)
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield served
-    served.shutdown()
-    thread.join()
-    served.server_close()
+    with serve(b"weights") as running:
+        yield running
 
 
 def test_weights_are_downloaded_once_and_checked(tmp_path, monkeypatch, server):
@@ -104,7 +82,7 @@ def test_weights_are_downloaded_once_and_checked(tmp_path, monkeypatch, server):
     monkeypatch.setattr(weights, "PUBLISHED", published)
     path = weights.obtain_weights(tmp_path)
     assert path.read_bytes() == server.content and weights.obtain_weights(tmp_path) == path
-    assert server.asked == 1
+    assert len(server.asked) == 1
 
     path.unlink()
     server.content = b"changed"

@@ -2,11 +2,9 @@
 
 import dataclasses
 import hashlib
-import http.server
 import subprocess
 import sys
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from pfgm_jax.methods import Poisson
 from pfgm_jax.registry import SOURCES
 from tests import raw_files
 from tests.command_lines import outcomes
+from tests.servers import serve
 
 
 @pytest.fixture(scope="module")
@@ -165,37 +164,10 @@ def test_damaged_files_are_named(tmp_path):
         prepare_lib.prepare("cifar10", tmp_path)
 
 
-class Server(http.server.HTTPServer):
-    """Serves `content` under every path, from where a Range asks it to; remembers what was asked."""
-
-    def __init__(self, handler):
-        super().__init__(("localhost", 0), handler)
-        self.asked: list[str | None] = []
-        self.content, self.lost_after = b"", None
-
-
 @pytest.fixture
 def server():
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked = self.headers.get("Range")
-            served.asked.append(asked)
-            start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(served.content) - start))
-            self.end_headers()
-            self.wfile.write(served.content[start : served.lost_after])
-
-        def log_message(self, *_):
-            pass
-
-    served = Server(Handler)
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield served
-    served.shutdown()
-    thread.join()
-    served.server_close()
+    with serve() as running:
+        yield running
 
 
 def test_downloads_are_checked_and_go_on_where_they_stopped(tmp_path, server, monkeypatch):
