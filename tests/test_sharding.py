@@ -29,7 +29,7 @@ from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import load_params
 from pfgm_jax.training import losses
 from tests.compiling import QUICKLY
-from tests.killing import FLAGS
+from tests.killing import FLAGS, steps_of
 from tests.test_interruption import wait_for_step
 from tests.test_run_lib import small_digits
 from tests.train_on_devices import config_of
@@ -178,6 +178,11 @@ def test_when_a_process_is_killed_the_other_ends_and_the_run_resumes(tmp_path):
     command = ["main.py", *FLAGS, "--config.training.snapshot_freq_for_preemption=3"]
     processes = start_processes(*command, f"--workdir={tmp_path / 'run'}", "--config.training.n_iters=1000000")
     wait_for_step(tmp_path / "run", 6, processes[0])
+    # The line of step 6 may be there before the checkpoint of step 3, which is written in the background.
+    deadline = time.monotonic() + 60
+    while not steps_of(tmp_path / "run"):
+        assert processes[0].poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
     processes[1].kill()
     killed_at = time.monotonic()
     processes[0].communicate(timeout=60)
