@@ -1,0 +1,1 @@
+"""Hostile inputs, damages and interruptions: what must be refused, survived, or resumed."""
