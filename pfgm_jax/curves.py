@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pfgm_jax import build, evaluation, latents, pictures, sharding
+from pfgm_jax import build, evaluation, latents, pictures, results, sharding
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.registry import SAMPLERS
@@ -25,10 +25,11 @@ PAIRS, SHARES = 8, 10
 TEMPERATURES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 
 
-def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
+def make(workdir: Folder, model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
     """Makes the figures that the fields of `eval` enable, and returns their paths by name.
 
     Args:
+      workdir: of the run.
       model: a trained model.
       compare: see `nfe_curve`; None if that is not enabled.
       folder: folder for the figures.
@@ -37,9 +38,8 @@ def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
       SolveError: the ODE could not be solved.
     """
     options = model.config.eval
-    sharding.on_first_process(lambda: folder.mkdir(parents=True, exist_ok=True))
     makers = {
-        "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(model, compare, folder)),
+        "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(workdir, model, compare, folder)),
         "norm_curve": (options.enable_norm_curve, lambda: norm_curve(model, folder)),
         "interpolation": (options.enable_interpolate, lambda: interpolation(model, folder)),
         "rescaling": (options.enable_rescale, lambda: rescaling(model, folder)),
@@ -47,12 +47,13 @@ def make(model: TrainedModel, compare: Any, folder: Folder) -> dict[str, str]:
     return {name: str(make_it()) for name, (wanted, make_it) in makers.items() if wanted}
 
 
-def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
+def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
     """Measures the quality of `eval.num_samples` samples for each sampler and number of evaluations: JSON and a plot.
 
     This is the paper's figure of robustness to the step size (Xu et al. 2022, section 4.3).
 
     Args:
+      workdir: of the run; its eval/samples/ keeps the samples.
       model: a trained model.
       compare: see `evaluation.create_comparison`.
       folder: folder for the files.
@@ -68,8 +69,8 @@ def nfe_curve(model: TrainedModel, compare: evaluation.Comparison, folder: Folde
             config.sampling.update(setting)
             config.sampling.levels = ()
             of_setting = TrainedModel(config, model.params, model.step)
-            pieces = folder / "nfe" / "-".join([name, *map(str, {*setting.values()})])
-            rows = evaluation.draw_samples(of_setting, pieces, config.eval.num_samples)
+            drawn = results.samples_folder(workdir, of_setting, "eval/samples")
+            rows = evaluation.draw_samples(of_setting, drawn, config.eval.num_samples)
             point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
             curves.setdefault(name, []).append(point)
 

@@ -1,7 +1,6 @@
 """The parts of an evaluation: rows that survive interruptions, samples, metrics, likelihoods."""
 
 import io
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -30,43 +29,42 @@ Comparison = Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]
 
 # Number of images that are hashed, evenly spaced in a split.
 HASHED = 4096
+# What a piece of rows holds besides its rows.
+_OF_PIECES = {"first", "seconds"}
 
 
-def rows_in_pieces(
-    folder: Folder, record: dict[str, Any], total: int, size: int, compute: Callable[[int], Rows]
-) -> Rows:
-    """Computes rows and saves them piece by piece; reads the pieces that an interrupted evaluation has saved.
+def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int], Rows]) -> Rows:
+    """Computes rows and saves them piece by piece; reads the pieces that are there already, of whatever lengths.
 
     All processes must call it; process 0 writes.
 
     Args:
-      folder: folder for one file per piece, and the record; pieces with another record are removed.
-      record: settings that determine the rows.
+      folder: folder for one file per piece, of nothing but these rows.
       total: number of rows.
       size: number of rows per piece.
       compute: number of a piece's first row -> arrays of `size` rows; rows beyond `total` are ignored.
 
     Returns:
-      Arrays of `total` rows, and the seconds [pieces] that each piece took.
+      Arrays of `total` rows, and of the pieces that they come from the seconds [pieces] and lengths [pieces].
     """
-    record = json.loads(json.dumps({**record, "rows": size}))
-    starts = range(0, total, size)
-    found = sharding.on_first_process(lambda: _count_pieces(folder, record, starts))
-    done = sharding.first_text("" if found is None else str(found))
-    pieces = []
-    for i, first in enumerate(starts):
-        if i < int(done):
-            pieces.append(_read_piece(folder, first))
-            continue
-        start = time.perf_counter()
-        piece = compute(first)
-        piece["seconds"] = np.array(time.perf_counter() - start)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **piece)
-        sharding.on_first_process(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
+    found = sharding.on_first_process(lambda: _count_rows(folder, total))
+    done = int(sharding.first_text("" if found is None else str(found)))
+    pieces, first = [], 0
+    while first < total:
+        if first < done:
+            piece = _read_piece(folder, first)
+        else:
+            start = time.perf_counter()
+            piece = {name: rows[: total - first] for name, rows in compute(first).items()}
+            piece |= {"first": np.array(first), "seconds": np.array(time.perf_counter() - start)}
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **piece)
+            sharding.on_first_process(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
         pieces.append(piece)
-    rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0] if name != "seconds"}
-    return {**rows, "seconds": np.array([p["seconds"] for p in pieces])}
+        first += _length(piece)
+    rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0].keys() - _OF_PIECES}
+    seconds, lengths = np.array([p["seconds"] for p in pieces]), np.array([_length(p) for p in pieces])
+    return {**rows, "seconds": seconds, "lengths": lengths}
 
 
 def _piece(folder: Folder, first: int) -> Folder:
@@ -79,30 +77,35 @@ def _read_piece(folder: Folder, first: int) -> Rows:
         return {name: content[name] for name in content.files}
 
 
-def _count_pieces(folder: Folder, record: dict[str, Any], starts: range) -> int:
-    """Counts the complete pieces up to the first one that is missing or damaged."""
-    made = folder / "record.json"
-    try:
-        same = made.exists() and json.loads(made.read_text()) == record
-    except ValueError:
-        same = False
-    if not same:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob("*.npz"):
-            path.unlink()
-        write_whole(made, json.dumps(record).encode())
-    for i, first in enumerate(starts):
+def _length(piece: Rows) -> int:
+    return next(len(rows) for name, rows in piece.items() if name not in _OF_PIECES)
+
+
+def _count_rows(folder: Folder, total: int) -> int:
+    """Counts the rows of the pieces up to the first one that is missing or damaged, or to `total`."""
+    first = 0
+    while first < total and _piece(folder, first).exists():
         try:
-            _read_piece(folder, first)
+            piece = _read_piece(folder, first)
+            length = _length(piece)
+            if piece["first"] != first or not length:
+                raise ValueError(f"it holds {length} rows from number {piece['first']} on")
         except Exception as error:  # a damaged file can fail in any way
-            if _piece(folder, first).exists():
-                log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), error)
-            return i
-    return len(starts)
+            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), error)
+            break
+        first += length
+    return first
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
     """Draws `samples` in stored form with the run's seed, and counts the network's `evaluations`.
+
+    Samples that `folder`/pieces holds already are not drawn again.
+
+    Args:
+      model: a trained model.
+      folder: of its samples; see `results.samples_folder`.
+      n: how many.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -115,7 +118,7 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
         Solution(*(part[:keep] for part in batch)).check(first)
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
-    return rows_in_pieces(folder, model.record, n, size, compute)
+    return rows_in_pieces(folder / "pieces", n, size, compute)
 
 
 def draw(model: TrainedModel, n: int) -> tuple[Float[np.ndarray, "n H W C"], Int[np.ndarray, " n"]]:
@@ -141,7 +144,7 @@ def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder)
     Args:
       model: a trained model.
       compare: see `create_comparison`.
-      folder: folder for the samples.
+      folder: of the model's samples; see `results.samples_folder`.
 
     Raises:
       SolveError: the ODE could not be solved.
@@ -149,9 +152,8 @@ def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder)
     config = model.config
     rows = draw_samples(model, folder, config.eval.num_samples)
     found = compare(rows["samples"])
-    # The first batch includes compilation.
-    seconds = float(np.median(rows["seconds"][1:] if len(rows["seconds"]) > 1 else rows["seconds"]))
-    speed = min(config.sampling.batch_size, config.eval.num_samples) / seconds
+    speeds = rows["lengths"] / rows["seconds"]
+    speed = float(np.median(speeds[1:] if len(speeds) > 1 else speeds))  # the first batch includes compilation
     evaluations = float(rows["evaluations"].mean())
     return {"samples": config.eval.num_samples, **found, "evaluations": evaluations, "samples_per_second": speed}
 
@@ -225,19 +227,15 @@ def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datase
     return {"images": config.eval.bpd_dataset, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
 
 
-def likelihoods(
-    model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder, record: dict[str, Any]
-) -> BitsPerDim:
+def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder) -> BitsPerDim:
     """Computes bits per dimension of images; NaN where the ODE could not be solved.
 
     Args:
       model: a trained model.
       images: images in stored form.
-      folder: folder for the results, saved piece by piece.
-      record: description of the images.
+      folder: of these likelihoods; see `results.likelihoods_folder`. What its `pieces` hold is not computed again.
     """
     options = model.config.eval
-    made = {**model.record, **record, "divergence": options.divergence, "draws": options.num_probes}
     size = Devices.all().round_up(min(options.batch_size, len(images)))
 
     def compute(first):
@@ -249,7 +247,7 @@ def likelihoods(
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)
         return {"bits": bits, "evaluations": np.asarray(found.evaluations)}
 
-    rows = rows_in_pieces(folder, made, len(images), size, compute)
+    rows = rows_in_pieces(folder / "pieces", len(images), size, compute)
     return BitsPerDim(rows["bits"], rows["evaluations"], np.isfinite(rows["bits"]))
 
 

@@ -1,5 +1,6 @@
 """Writes the results of sampling, evaluation and likelihoods to a workdir: pictures, tables, JSON."""
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -21,22 +22,34 @@ def write_samples(
     """Writes samples to samples.npz, and images also to grid.png and one PNG file each.
 
     Args:
-      folder: folder for the files; numbered images of an earlier call are removed.
+      folder: of these samples and no others; if it holds more of them already, these stay.
       stored: grey levels or vectors.
       evaluations: number of network evaluations of each sample.
       levels: number of grey levels; 0 for vectors.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for image in folder.glob("[0-9]*.png"):
-        image.unlink()
-    with (folder / "samples.npz").open("wb") as file:
-        np.savez(file, samples=stored, evaluations=evaluations)
+    if _count_samples(folder) >= len(stored):
+        return
     if levels:
         pixels = pictures.to_pixels(stored, levels)
         pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[: pictures.GRID_IMAGES]))
         digits = len(str(len(pixels) - 1))
-        for i, image in enumerate(pixels):
-            pictures.save_picture(folder / f"{i:0{digits}}.png", image)
+        names = [f"{i:0{digits}}.png" for i in range(len(pixels))]
+        for name, image in zip(names, pixels, strict=True):
+            pictures.save_picture(folder / name, image)
+        for path in folder.glob("[0-9]*.png"):
+            if path.name not in names:  # the same image under a number of fewer digits
+                path.unlink()
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, samples=stored, evaluations=evaluations)
+    write_whole(folder / "samples.npz", buffer.getvalue())  # last, since it says that the rest is there
+
+
+def _count_samples(folder: Folder) -> int:
+    try:
+        with (folder / "samples.npz").open("rb") as file:
+            return len(np.load(file, allow_pickle=False)["samples"])
+    except Exception:  # a missing or damaged file, which can fail in any way, is written again
+        return 0
 
 
 def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:
@@ -60,11 +73,11 @@ def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, A
     write_whole(folder / "table.json", f"{content}\n".encode())
 
 
-def write_report(workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:
-    """Writes the report of an evaluation to eval/<step>.json, and its numbers to TensorBoard."""
+def write_report(path: Folder, workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:
+    """Writes the report of an evaluation to a file, and its numbers to TensorBoard."""
     values = config_files.to_dict(model.config)
     content = {**report, "config": {group: values[group] for group in values if group not in ("model", "optim")}}
-    write_whole(workdir / "eval" / f"{model.step}.json", (json.dumps(content, indent=1) + "\n").encode())
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
     numbers = {f"eval/{name}": value for name, value in report.items() if isinstance(value, float)}
     with tensorboardX.SummaryWriter(str(workdir / "tensorboard"), filename_suffix=".eval") as events:
         for name, value in numbers.items():

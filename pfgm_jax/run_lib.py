@@ -2,16 +2,13 @@
 
 import contextlib
 import functools
-import json
 import logging
 import math
-import zlib
 from typing import Any
 
 import ml_collections
-import numpy as np
 
-from pfgm_jax import build, curves, datasets, evaluation, interruption, reports, sharding
+from pfgm_jax import build, curves, datasets, evaluation, interruption, reports, results, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
 from pfgm_jax.folders import Folder
@@ -62,16 +59,17 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       workdir: of the run.
 
     Returns:
-      The folder that received samples.npz, and for images grid.png and one PNG file an image.
+      The folder with samples.npz, and for images grid.png and one PNG file an image. If it had some of these samples
+      already, only the rest was drawn; if it had more, they stay.
 
     Raises:
       InputError: the config is wrong, or there is no such checkpoint.
       SolveError: the ODE could not be solved.
     """
     model = workdirs.load_model(config, workdir)
-    x, evaluations = evaluation.draw(model, config.sampling.num_samples)
-    stored = np.asarray(model.scaling.to_stored(x))
-    folder = workdir / "samples" / f"{model.step}-{build.sampler_name(config)}"
+    folder = results.samples_folder(workdir, model)
+    rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
+    stored, evaluations = rows["samples"], rows["evaluations"]
     sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, model.scaling.levels))
     log.info(
         "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
@@ -89,7 +87,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
 
     Args:
       config: of the run; sampling and eval may differ.
-      workdir: of the run; receives eval/<step>.json, and pictures and tables beside it.
+      workdir: of the run; receives eval/<step>.json, and pictures and tables in eval/<step>/. Where another evaluation of
+        the step has these names, theirs have a hash.
 
     Returns:
       A report for each step of `eval.checkpoints`.
@@ -115,18 +114,18 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
     found = []
     for step in workdirs.evaluated_steps(options.checkpoints, workdir):
         model = TrainedModel(config, *load_params(workdir, step))
-        folder = workdir / "eval" / str(model.step)
+        folder = results.report_folder(workdir, model, record)
         report: dict[str, Any] = {"step": model.step}
         if options.enable_sampling:
-            report |= evaluation.quality_of_samples(model, compare, folder / "samples")
+            report |= evaluation.quality_of_samples(model, compare, results.samples_folder(workdir, model))
         if held_out_loss is not None:
             report["held_out_loss"] = held_out_loss(model.params)
         if images is not None and record is not None:
-            bits = evaluation.likelihoods(model, images, folder / "bpd", record)
+            bits = evaluation.likelihoods(model, images, results.likelihoods_folder(workdir, model, record))
             report |= evaluation.summary_of_bits(bits)
-        write = functools.partial(reports.write_report, workdir, model, report)
+        write = functools.partial(reports.write_report, results.report_file(folder), workdir, model, report)
         sharding.on_first_process(write)
-        report |= curves.make(model, compare, folder)
+        report |= curves.make(workdir, model, compare, folder)
         sharding.on_first_process(write)
         found.append(report)
     log.info("%s", reports.table(found))
@@ -141,7 +140,7 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       workdir: of the run.
 
     Returns:
-      The folder that received table.csv and table.json.
+      The folder with table.csv and table.json.
 
     Raises:
       InputError: the config or the images are wrong, or there is no such checkpoint.
@@ -149,9 +148,8 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     model = workdirs.load_model(config, workdir)
     config, images = model.config, evaluation.images_of(model.config)
     record = evaluation.images_record(config, images)
-    made = json.dumps({**model.record, **record}, sort_keys=True)
-    folder = workdir / "likelihood" / f"{model.step}-{zlib.crc32(made.encode()):08x}"
-    found = evaluation.likelihoods(model, images, folder / "pieces", record)
+    folder = results.likelihoods_folder(workdir, model, record)
+    found = evaluation.likelihoods(model, images, folder)
     summary = {"step": model.step, **record, **evaluation.summary_of_bits(found)}
     sharding.on_first_process(lambda: reports.write_likelihoods(folder, found, summary))
     log.info(

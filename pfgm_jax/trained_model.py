@@ -61,7 +61,9 @@ class TrainedModel:
             weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
         values = config_files.to_dict(self.config)
         # What earlier versions made has no `method`; it stays valid.
-        left_out = ("num_samples", "checkpoint", *(["method"] if self.config.sampling.method == "ode" else []))
+        left_out = ["num_samples", "checkpoint", *(["method"] if self.config.sampling.method == "ode" else [])]
+        if not self.config.sampling.shared_step:
+            left_out.append("batch_size")  # of which nothing depends but rounding
         sampling = {k: v for k, v in values["sampling"].items() if k not in left_out}
         fields = [*self.method.fields.values(), *self.sampler.fields.values(), *self.solver.fields.values()]
         groups = {field.split(".")[0] for field in fields} - {"data", "training", "sampling", "model"}

@@ -99,11 +99,13 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypat
     monkeypatch.setattr(TrainedModel, "draw", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_lib.evaluate(config_of_evaluation(), workdir)
-    damaged = workdir / "eval" / "6" / "samples" / "00000008.npz"
+    damaged = workdir / "samples" / "6-euler" / "pieces" / "00000008.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
     resumed = run_lib.evaluate(config_of_evaluation(), workdir)
     assert calls == [0, 8, 16, 8, 16, 24]
     shutil.rmtree(workdir / "eval")
+    shutil.rmtree(workdir / "samples")
+    shutil.rmtree(workdir / "likelihood")
     monkeypatch.setattr(TrainedModel, "draw", draw)
     assert without_speed(resumed) == without_speed(run_lib.evaluate(config_of_evaluation(), workdir))
 

@@ -35,7 +35,7 @@ LAYERS = [
     ["build", "checkpoints"],
     ["config", "generator"],
     ["trained_model", "training.losses", "training.step", "training.callbacks", "training.loop", "training"],
-    ["workdir", "evaluation", "convert", "curves", "reports"],
+    ["workdir", "evaluation", "convert", "curves", "reports", "results"],
     ["run_lib", ""],
     ["commands"],
     ["__main__", "datasets.__main__", "metrics.__main__", "convert.__main__"],
