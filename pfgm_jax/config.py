@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from pfgm_jax import build, datasets, models, ranges
+from pfgm_jax import build, config_fields, datasets, models, ranges
 from pfgm_jax.config_files import differences, get, put
 from pfgm_jax.config_ranges import RANGES
 from pfgm_jax.errors import InputError, named_by
@@ -29,14 +29,23 @@ def validate(config: ml_collections.ConfigDict) -> None:
     """Checks every field that can be checked without the data.
 
     Raises:
-      InputError: a value is out of range, or two fields contradict each other.
+      InputError: a field is unknown, missing, of another type or out of range, or two fields contradict each other.
     """
+    config_fields.check_names(config)
     for path in RANGES:
         _validate_field(config, path)
+    for path in config_fields.known_fields():
+        get(config, path)
+    config_fields.check_types(config)
     MODELS[get(config, "model.name")]
     FEATURES[get(config, "eval.features")]
     build.create_divergence(config)
-    training, model = config.training, config.model
+    data, training, model = config.data, config.training, config.model
+    if data.levels and (data.shift or data.scale):
+        raise InputError(
+            f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move vectors, not grey levels "
+            "of images; set them to () and 0"
+        )
     if training.small_batch_size > training.batch_size:
         raise InputError(
             f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
@@ -102,9 +111,11 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: a value is out of range, or the images do not suit the network.
     """
-    for path in RANGES:
-        group, _, name = path.rpartition(".")
-        if path in ("data.image_size", "data.num_channels") or (group == "model" and name in config.model):
+    known = config_fields.known_fields()
+    for path in ("data.image_size", "data.num_channels", *(f"model.{name}" for name in config.model)):
+        if path in known:
+            config_fields.check_type(path, get(config, path), known[path])
+        if path in RANGES:
             _validate_field(config, path)
     network = models.create_model(config)
     for name, allowed in network.ranges.items():

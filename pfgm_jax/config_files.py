@@ -11,6 +11,7 @@ import ml_collections
 from pfgm_jax import defaults
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.reading import read_json
 
 
 def folder_of_experiments() -> Path:
@@ -123,7 +124,7 @@ def read(workdir: Folder) -> ml_collections.ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        saved = json.loads(path.read_text())
+        saved = read_json(path, "restore it, or choose another --workdir")
         for group in ("data", "training", "sampling", "model", "optim"):
             saved[group]  # every run has them
         for group, fields in to_dict(defaults.get_config()).items():

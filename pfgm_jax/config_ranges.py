@@ -1,6 +1,7 @@
 """The ranges of config fields."""
 
 import math
+import re
 
 from pfgm_jax import ranges
 from pfgm_jax.metrics.front_ends import FRONT_ENDS
@@ -9,13 +10,9 @@ from pfgm_jax.ranges import Range
 
 # The range of every field whose type alone does not say it. Methods and samplers check their own fields themselves.
 RANGES: dict[str, Range] = {
-    "seed": Range(lambda v: 0 <= v < 2**32, "give an integer of at least 0 and below 2^32"),
+    "seed": Range(ranges.is_seed, "give an integer of at least 0 and below 2^32"),
     "data.image_size": Range(
-        lambda v: (
-            v >= 0
-            if isinstance(v, int)
-            else isinstance(v, tuple | list) and ranges.all_are(int, (*v,)) and len(v) == 2 and min(v) > 0
-        ),
+        lambda v: v >= 0 if ranges.is_integer(v) else ranges.integers(v) and len(v) == 2 and min(v) > 0,
         "give the side of a square in pixels, (height, width), or 0 for the data's own",
     ),
     "data.num_channels": ranges.at_least(0),
@@ -34,10 +31,14 @@ RANGES: dict[str, Range] = {
     "sampling.batch_size": ranges.at_least(1),
     "sampling.checkpoint": ranges.at_least(0),
     "eval.checkpoints": Range(
-        lambda v: isinstance(v, str) and (v in ("newest", "all") or all(n.strip().isdigit() for n in v.split(","))),
+        lambda v: v in ("newest", "all") or all(re.fullmatch(r" *[0-9]{1,10} *", n) for n in v.split(",")),
         'give newest, all, or steps such as "50000,100000"',
     ),
     "eval.batch_size": ranges.at_least(1),
+    "eval.bpd_dataset": Range(
+        lambda v: v in ("test", "train") or re.match("(folder|arrays):.", v) is not None,
+        "choose test, train, folder:PATH or arrays:PATH",
+    ),
     "eval.num_samples": ranges.at_least(2),
     "eval.front_end": ranges.one_of(FRONT_ENDS),
     "eval.num_images": ranges.at_least(0),
@@ -45,16 +46,16 @@ RANGES: dict[str, Range] = {
     "model.ema_rate": ranges.share(),
     "model.nf": ranges.at_least(4),
     "model.ch_mult": Range(
-        lambda v: ranges.all_are(int, v) and len(v) > 0 and min(v) >= 1,
+        lambda v: ranges.integers(v) and len(v) > 0 and min(v) >= 1,
         "give a tuple of at least one integer, each at least 1, such as (1,2,2)",
     ),
-    "model.attn_resolutions": Range(lambda v: ranges.all_are(int, v), "give a tuple of integers, such as (16,)"),
-    "data.shift": Range(lambda v: ranges.all_are((int, float), v), "give a tuple of numbers, or () for the data's own"),
+    "model.attn_resolutions": Range(lambda v: ranges.integers(v), "give a tuple of integers, such as (16,)"),
+    "data.shift": Range(lambda v: ranges.finite_numbers(v), "give a tuple of numbers, or () for the data's own"),
     "model.num_res_blocks": ranges.at_least(1),
     "model.dtype": ranges.one_of(("float32", "bfloat16")),
     "model.resblock_type": ranges.one_of(("biggan", "ddpm")),
     "model.fir_kernel": Range(
-        lambda v: ranges.all_are((int, float), v) and 2 <= len(v) <= 16 and sum(v) > 0,
+        lambda v: ranges.finite_numbers(v) and 2 <= len(v) <= 16 and sum(v) > 0,
         "give a tuple of 2 to 16 numbers with a positive sum, such as (1,3,3,1)",
     ),
     "model.progressive_input": ranges.one_of(("none", "input_skip", "residual")),
@@ -75,7 +76,7 @@ RANGES: dict[str, Range] = {
     "optim.weight_decay": ranges.at_least(0),
     "optim.warmup": ranges.at_least(0),
     "optim.grad_clip": Range(
-        lambda v: math.isfinite(v) and v != 0,
+        lambda v: ranges.is_number(v) and math.isfinite(v) and v != 0,
         "give a positive number, or -1 for no limit",
     ),
 }

@@ -13,6 +13,19 @@ from ml_collections import config_dict
 
 from pfgm_jax.registry import METHODS, MODELS, SAMPLERS
 
+# Fields of the authors' release that have no effect here. Configs may have them, so that theirs can be converted.
+OF_THE_RELEASE = (
+    "device",
+    *(f"data.{name}" for name in ("category", "channels", "tfrecords_path")),
+    *(f"training.{name}" for name in ("continuous", "likelihood_weighting", "model")),
+    *(f"sampling.{name}" for name in ("corrector", "n_steps_each", "noise_removal", "predictor", "probability_flow")),
+    *(f"sampling.{name}" for name in ("snr", "vs")),
+    *(f"eval.{name}" for name in ("begin_ckpt", "end_ckpt", "save_images")),
+    *(f"model.{name}" for name in ("attention_type", "beta_max", "beta_min", "conv_size", "interpolation")),
+    *(f"model.{name}" for name in ("normalization", "sigma_begin", "spec_norm", "z_max", "z_min")),
+    *(f"optim.{name}" for name in ("amsgrad",)),
+)
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Creates the defaults: the paper's PFGM for CIFAR-10 (Xu et al. 2022, appendix B).
@@ -45,7 +58,8 @@ def _add_own_fields(config: ml_collections.ConfigDict, kind: Any, fields: dict[s
 
 def _default(field: Any, path: str) -> Any:
     if field.default is not dataclasses.MISSING:
-        return field.default
+        # Of a number such as 3.0 that was written as 3: a config field has the type of its default.
+        return float(field.default) if field.type is float else field.default
     if field.default_factory is dataclasses.MISSING:
         raise ValueError(f"{path} is a field of the config, but the attribute {field.name} has no default; give it one")
     return field.default_factory()
@@ -90,7 +104,7 @@ def _training() -> ml_collections.ConfigDict:
     training.restart = False  # begin again in a workdir whose checkpoints are gone; what else is there stays
     training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
     training.M = 0.0  # largest exponent of the perturbation; 0: from the data
-    training.tau = 0.03  # growth of the perturbation from one exponent to the next; > 0
+    training.tau = 0.03  # growth of the perturbation from one exponent to the next; in (0, 1]
     training.gamma = 5.0  # constant of the normalized field; > 0
     training.restrict_M = True  # smaller exponents for points nearest to the data plane
     return training

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -12,6 +12,21 @@ class PfgmError(Exception):
 
 class InputError(PfgmError, ValueError):
     """The user gave something wrong; the text names the field or file, its value, and what to do."""
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a user wrote it, as one short printable line."""
+    try:
+        text = repr(value)
+    except Exception:  # of an integer of thousands of digits, or of an object of the user's own
+        text = f"a value of the type {type(value).__name__}"
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:300]).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns names of a user's or a file's, as one short printable line; "none" if there are none."""
+    return shown(", ".join(names))[1:-1] or "none"
 
 
 class FieldError(InputError):
@@ -24,7 +39,7 @@ class FieldError(InputError):
     """
 
     def __init__(self, field: str, value: Any, cure: str):
-        super().__init__(f"{field} is {value!r}; {cure}")
+        super().__init__(f"{field} is {shown(value)}; {cure}")
         self.field, self.value, self.cure = field, value, cure
 
 

@@ -18,6 +18,7 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.metrics.image_files import PictureFolder
 from pfgm_jax.progress import progress_bar
+from pfgm_jax.reading import read_arrays, reason
 from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
@@ -72,9 +73,10 @@ def _piece(folder: Folder, first: int) -> Folder:
 
 
 def _read_piece(folder: Folder, first: int) -> Rows:
-    with _piece(folder, first).open("rb") as file:
-        content = np.load(file, allow_pickle=False)
-        return {name: content[name] for name in content.files}
+    content = read_arrays(_piece(folder, first), "it", "it is damaged")
+    if not isinstance(content, dict):
+        raise InputError("it holds a single array")
+    return content
 
 
 def _length(piece: Rows) -> int:
@@ -89,9 +91,9 @@ def _count_rows(folder: Folder, total: int) -> int:
             piece = _read_piece(folder, first)
             length = _length(piece)
             if piece["first"] != first or not length:
-                raise ValueError(f"it holds {length} rows from number {piece['first']} on")
-        except Exception as error:  # a damaged file can fail in any way
-            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), error)
+                raise InputError(f"it holds {length} rows from number {piece['first']} on")
+        except Exception as error:  # arrays of other names or shapes than a piece's can fail in any way
+            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), reason(error))
             break
         first += length
     return first
@@ -217,9 +219,7 @@ def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
         return pictures[:count]
     if kind != "arrays":
         raise InputError(f"eval.bpd_dataset is {name!r}; choose test, train, folder:PATH or arrays:PATH")
-    of_model = config.copy_and_resolve_references()
-    of_model.data.dataset = name
-    return datasets.in_order(build.load_dataset(of_model))[:count]
+    return datasets.in_order(build.load_dataset(config, "eval.bpd_dataset"))[:count]
 
 
 def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.reading import read_json
 
 FILE = "kept.json"
 
@@ -20,13 +21,15 @@ def read_kept(directory: Folder, keep_last: int) -> set[int]:
       InputError: the record is damaged.
     """
     path = directory / FILE
-    if not path.exists():
-        steps = [int(p.name) for p in directory.iterdir() if p.name.isdigit()] if directory.is_dir() else []
-        return set(sorted(steps)[:-keep_last])
+    cure = "write the list of steps to keep into it"
     try:
-        return {int(step) for step in json.loads(path.read_text())}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write the list of steps to keep into it") from None
+        steps = read_json(path, cure)
+    except FileNotFoundError:
+        steps = [int(p.name) for p in directory.iterdir() if p.name.isdecimal()] if directory.is_dir() else []
+        return set(sorted(steps)[:-keep_last])
+    if not isinstance(steps, list) or not all(type(step) is int and 0 <= step < 2**31 for step in steps):
+        raise InputError(f"{path} is damaged (it is not a list of steps); {cure}")
+    return set(steps)
 
 
 def write_kept(directory: Folder, steps: set[int]) -> None:

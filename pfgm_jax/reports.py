@@ -11,8 +11,10 @@ import tensorboardX
 from jaxtyping import Int, Num
 
 from pfgm_jax import config_files, pictures
+from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.likelihood import BitsPerDim
+from pfgm_jax.reading import read_arrays
 from pfgm_jax.trained_model import TrainedModel
 
 
@@ -45,11 +47,12 @@ def write_samples(
 
 
 def _count_samples(folder: Folder) -> int:
+    path = folder / "samples.npz"
     try:
-        with (folder / "samples.npz").open("rb") as file:
-            return len(np.load(file, allow_pickle=False)["samples"])
-    except Exception:  # a missing or damaged file, which can fail in any way, is written again
+        held = read_arrays(path, str(path), "it is written again")
+    except (FileNotFoundError, InputError):
         return 0
+    return len(held["samples"]) if isinstance(held, dict) and "samples" in held and held["samples"].ndim else 0
 
 
 def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ import ml_collections
 from pfgm_jax import build, config_files, sharding
 from pfgm_jax.errors import InputError, StorageError
 from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.reading import read_json
 from pfgm_jax.trained_model import TrainedModel
 
 RECORD = "record.json"
@@ -129,8 +130,8 @@ def _make(folder: Folder, record: dict[str, Any]) -> bool:
 
 def _record_of(folder: Folder) -> Any:
     """Reads the record of a folder; None if there is none that can be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        return json.loads((folder / RECORD).read_text())
+    with contextlib.suppress(FileNotFoundError, InputError):
+        return read_json(folder / RECORD, "remove it")
     return None
 
 

@@ -14,6 +14,7 @@ ALL = [*SOURCES, *Path("tests").glob("*.py"), *Path("benchmarks").glob("*.py")]
 LAYERS = [
     ["errors", "context", "keys"],
     ["ranges", "registry", "folders", "sharding"],
+    ["reading"],
     ["kept_steps"],
     [
         "defaults",
@@ -30,6 +31,7 @@ LAYERS = [
     ["methods"],
     ["samplers", "charges"],
     ["sampling", "latents", "likelihood"],
+    ["config_fields"],
     ["config_files", "training.state", "training.writers", "metrics"],
     ["config_ranges"],
     ["build", "checkpoints"],

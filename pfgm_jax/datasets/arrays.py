@@ -1,32 +1,25 @@
 """Data sets from a user's own array."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed
+from pfgm_jax.reading import read_arrays
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path, where: str) -> np.ndarray:
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            if len(content.files) == 1 and isinstance(array := content[content.files[0]], np.ndarray):
-                return array
+        content = read_arrays(path, f"{where}, which", "save it again")
     except FileNotFoundError:
-        raise InputError(f"data.dataset names {path}, and there is no such file; give the path of a .npy or .npz file")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"data.dataset names {path}, which cannot be read as .npy or .npz ({error}); save it again")
-    raise InputError(
-        f"data.dataset names {path}, which holds the arrays {', '.join(content.files) or 'none'}; "
-        "save a file with exactly one"
-    )
+        raise InputError(f"{where}, and there is no such file; give the path of a .npy or .npz file") from None
+    if isinstance(content, np.ndarray):
+        return content
+    if len(content) != 1:
+        raise InputError(f"{where}, which holds the arrays {listed(content)}; save a file with exactly one")
+    return next(iter(content.values()))
 
 
 def load(request: Request) -> Dataset:
@@ -36,9 +29,10 @@ def load(request: Request) -> Dataset:
       InputError: the file cannot be read, or does not hold exactly one such array.
     """
     path = Path(request.argument).expanduser()
-    array = _read_array(path)
-    where = f"data.dataset names {path}, whose array has dtype {array.dtype} and shape {array.shape}"
-    if array.size == 0 or len(array) < 2:
+    where = f"{request.field} names {path}"
+    array = _read_array(path, where)
+    where = f"{where}, whose array has dtype {array.dtype.name} and shape {array.shape}"
+    if array.size == 0 or array.ndim == 0 or len(array) < 2:
         raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         array, levels = array.reshape(*array.shape[:3], -1), 256

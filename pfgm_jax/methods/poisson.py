@@ -125,7 +125,8 @@ class Poisson(Method):
 
     def __post_init__(self):
         positive, not_negative = ranges.above(0), ranges.at_least(0)
-        ranges.check(self, tau=positive, sigma=positive, gamma=positive, z_min=positive)
+        growth = ranges.Range(lambda v: 0 < v <= 1, "give a number above 0 and at most 1")
+        ranges.check(self, tau=growth, sigma=positive, gamma=positive, z_min=positive)
         ranges.check(self, M=not_negative, z_max=not_negative, upper_norm=not_negative)
         ranges.check(self, z_exp=not_negative, drift_epsilon=not_negative)
         if self.z_max and not self.z_min < self.z_max:

@@ -1,16 +1,15 @@
 """Reads images from a folder of pictures, or from an array in a .npz or .npy file."""
 
-import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from pfgm_jax import reading
 from pfgm_jax.datasets.images import BrokenImageError, Geometry, is_picture, own_shape, read_image
 from pfgm_jax.datasets.store import THREADS
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed
 
 # Possible names of the array in a .npz file, in order of preference.
 ARRAYS = ("samples", "images", "arr_0")
@@ -72,11 +71,7 @@ def array_names(path: Path) -> list[str]:
     Raises:
       InputError: the file cannot be read.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as .npz ({error}); save it again") from None
+    return reading.array_names(path, str(path), "save it again")
 
 
 def read_array(path: Path) -> UInt8[np.ndarray, "n H W C"]:
@@ -89,10 +84,9 @@ def read_array(path: Path) -> UInt8[np.ndarray, "n H W C"]:
     if isinstance(content, dict):
         name = next((name for name in ARRAYS if name in content), None)
         if name is None:
-            raise InputError(f"{path} holds the arrays {', '.join(content) or 'none'}; name one {' or '.join(ARRAYS)}")
+            raise InputError(f"{path} holds the arrays {listed(content)}; name one {' or '.join(ARRAYS)}")
         content = content[name]
-    finite = np.atleast_1d(np.isfinite(content) if content.dtype.kind == "f" else True)
-    if not finite.all():
+    if content.ndim and content.dtype.kind == "f" and not (finite := np.isfinite(content)).all():
         bad = np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))
         raise InputError(
             f"{path} holds {len(bad)} images with NaN or infinity, first number {bad[0]}; give uint8 [n, H, W, C]"
@@ -101,18 +95,16 @@ def read_array(path: Path) -> UInt8[np.ndarray, "n H W C"]:
         content = content[..., None]
     if content.dtype != np.uint8 or content.ndim != 4 or content.shape[-1] not in (1, 3):
         raise InputError(
-            f"{path} holds {content.dtype} of shape {content.shape}; give uint8 [n, H, W, C] with 1 or 3 channels"
+            f"{path} holds {content.dtype.name} of shape {content.shape}; give uint8 [n, H, W, C] with 1 or 3 channels"
         )
     return content
 
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            return content if isinstance(content, np.ndarray) else {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as .npy or .npz ({error}); save it again") from None
+        return reading.read_arrays(path, str(path), "save it again")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the path of a .npy or .npz file") from None
 
 
 def _broken(path: Path, error: BrokenImageError) -> InputError:

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed, shown
+from pfgm_jax.reading import parse_json, read_arrays
 
 log = logging.getLogger("pfgm_jax")
 
@@ -140,18 +139,20 @@ def load_statistics(path: Path, expected: Mapping[str, Any] | None = None) -> St
     """
     arrays = _read(path)
     try:
-        record = json.loads(str(arrays.get("record", "{}")))
+        record = parse_json(str(arrays.get("record", "{}")).encode("utf-8", "replace"))
+        if not isinstance(record, dict):
+            raise ValueError("their record is not one of settings")
         if "pool_3" in arrays:
             pool = arrays["pool_3"]
-            if pool.ndim != 2 or not np.issubdtype(pool.dtype, np.floating):
-                raise ValueError(f"pool_3 is {pool.dtype} of shape {pool.shape}, not features [n, d]")
+            if pool.ndim != 2 or pool.dtype.kind != "f" or pool.size == 0:
+                raise ValueError(f"pool_3 is {pool.dtype.name} of shape {pool.shape}, not features [n, d]")
             statistics = collect_statistics(np.array_split(pool, 1 + len(pool) // ROWS), record=record)
         else:
             features = arrays.get("features")
+            _check(arrays["mu"], arrays["sigma"], features)
             mean, covariance = (arrays[name].astype(np.float64) for name in ("mu", "sigma"))
-            _check(mean, covariance, features)
-            statistics = Statistics(mean, covariance, int(arrays.get("count", 0)), features, record)
-    except (ValueError, TypeError) as error:
+            statistics = Statistics(mean, covariance, _count(arrays.get("count", np.array(0))), features, record)
+    except ValueError as error:
         raise InputError(f"the statistics {path} are damaged ({error}); download or compute them again") from None
     if expected and record:
         check_record(path, record, expected)
@@ -207,25 +208,30 @@ def check_finite(features: Num[np.ndarray, "n d"], what: str) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with path.open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                raise ValueError("it is a single array and not a .npz file")
-            arrays = {name: content[name] for name in content.files}
+        arrays = read_arrays(path, f"the statistics {path}", "download or compute them again")
     except FileNotFoundError:
         raise InputError(f"the statistics {path} do not exist; give the path of a .npz file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"the statistics {path} cannot be read ({error}); download or compute them again") from None
-    if "pool_3" not in arrays and not {"mu", "sigma"} <= arrays.keys():
+    if not isinstance(arrays, dict):
         raise InputError(
-            f"{path} holds the arrays {', '.join(arrays) or 'none'}; statistics have mu and sigma, or pool_3"
+            f"the statistics {path} cannot be read (it is a single array and not a .npz file); download or compute them "
+            "again"
         )
+    if "pool_3" not in arrays and not {"mu", "sigma"} <= arrays.keys():
+        raise InputError(f"{path} holds the arrays {listed(arrays)}; statistics have mu and sigma, or pool_3")
     return arrays
+
+
+def _count(count: np.ndarray) -> int:
+    if count.ndim or count.dtype.kind not in "iu" or not 0 <= count < 2**53:
+        raise ValueError(f"count is {shown(count.tolist())}, not a number of images")
+    return int(count)
 
 
 def _check(mean: np.ndarray, covariance: np.ndarray, features: np.ndarray | None) -> None:
     """Raises a ValueError that says why these arrays are not valid statistics."""
-    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
+    if not all(array.dtype.kind in "fiu" for array in (mean, covariance, features) if array is not None):
+        raise ValueError("they are not numbers")
+    if mean.ndim != 1 or not mean.size or covariance.shape != 2 * mean.shape:
         raise ValueError(f"mu has shape {mean.shape} and sigma {covariance.shape}")
     if not np.isfinite(mean).all() or not np.isfinite(covariance).all():
         raise ValueError("mu or sigma is not finite")
@@ -234,5 +240,7 @@ def _check(mean: np.ndarray, covariance: np.ndarray, features: np.ndarray | None
         raise ValueError("sigma is not a covariance")
     if features is not None and (features.ndim != 2 or features.shape[1:] != mean.shape):
         raise ValueError(f"features have shape {features.shape}")
+    if features is not None and len(features) < 2:
+        raise ValueError("there are fewer than 2 features")
     if features is not None and not np.isfinite(features).all():
         raise ValueError("features are not finite")
