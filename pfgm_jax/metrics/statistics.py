@@ -213,8 +213,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"the statistics {path} do not exist; give the path of a .npz file") from None
     if not isinstance(arrays, dict):
         raise InputError(
-            f"the statistics {path} cannot be read (it is a single array and not a .npz file); download or compute them "
-            "again"
+            f"the statistics {path} cannot be read (it is a single array and not a .npz file); download or compute "
+            "them again"
         )
     if "pool_3" not in arrays and not {"mu", "sigma"} <= arrays.keys():
         raise InputError(f"{path} holds the arrays {listed(arrays)}; statistics have mu and sigma, or pool_3")
