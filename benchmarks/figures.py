@@ -25,7 +25,7 @@ from pfgm_jax.datasets import mean_norm
 from pfgm_jax.field import normalize_field, poisson_field
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.methods import Method, Network, Poisson
-from pfgm_jax.methods.poisson import hyper_parameters
+from pfgm_jax.methods.hyper_parameters import hyper_parameters
 from pfgm_jax.samplers import create_sampler, trajectory
 
 SOLVER = create_sampler("improved_euler", steps=4)  # between each two heights

@@ -72,7 +72,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
         )
-    if all(getattr(method, name) for name in method.fitted):
+    if not method.unfitted:
         for each in (sampler, solver, *unused):
             with named_by(each.fields):
                 each.check_levels(method.t_prior, method.t_data)
@@ -148,8 +148,10 @@ def fields_from_data(config: ml_collections.ConfigDict) -> list[str]:
 
 def is_filled_in(config: ml_collections.ConfigDict) -> bool:
     """Says whether a config of images leaves nothing to its data."""
+    if config.training.sde in METHODS and build.create_method(config).unfitted:
+        return False
     idle = ("data.shift", "data.scale")
-    return all(get(config, path) for path in fields_from_data(config) if path not in idle)
+    return all(get(config, path) for path in FROM_DATA if path not in idle)
 
 
 def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_collections.ConfigDict:

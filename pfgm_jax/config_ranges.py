@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     "model.attn_resolutions": Range(lambda v: ranges.integers(v), "give a tuple of integers, such as (16,)"),
     "data.shift": Range(lambda v: ranges.finite_numbers(v), "give a tuple of numbers, or () for the data's own"),
     "model.num_res_blocks": ranges.at_least(1),
+    "model.octaves": ranges.at_least(0),
     "model.dtype": ranges.one_of(("float32", "bfloat16")),
     "model.resblock_type": ranges.one_of(("biggan", "ddpm")),
     "model.fir_kernel": Range(

@@ -154,11 +154,14 @@ def _axes(path: Folder) -> Iterator[Any]:
 
 
 def _plot_quality(path: Folder, curves: dict[str, list[dict[str, float]]]) -> None:
+    # Of images, and of vectors.
+    distances = {"fid": "Fréchet distance", "sliced_wasserstein": "sliced Wasserstein distance"}
     with _axes(path) as axes:
         for name, points in curves.items():
-            evaluations, distances = ([p[field] for p in points] for field in ("evaluations", "fid"))
-            axes.plot(evaluations, distances, marker="o", markersize=4, label=name)
-        axes.set(xlabel="evaluations of the network", ylabel="Fréchet distance")
+            distance = next(distance for distance in distances if distance in points[0])
+            evaluations, values = ([p[field] for p in points] for field in ("evaluations", distance))
+            axes.plot(evaluations, values, marker="o", markersize=4, label=name)
+            axes.set(xlabel="evaluations of the network", ylabel=distances[distance])
 
 
 def _plot_norms(path: Folder, level_name: str, z: Float[np.ndarray, " T"], quartiles: Float[np.ndarray, "3 T"]) -> None:

@@ -128,6 +128,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.z_max = 0.0  # where the backward ODE starts; > z_min; 0: from the data
     sampling.z_min = 1e-3  # where it ends; > 0
     sampling.upper_norm = 0.0  # norm at which draws from the prior are clipped; 0: from the data
+    # Norm that no example exceeds, in network units; 0: from the data, if they have fewer than 64 dimensions.
+    sampling.data_radius = 0.0
     sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
     sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
     sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
@@ -178,6 +180,7 @@ def _model() -> ml_collections.ConfigDict:
     model.sigma_min = 0.01  # smallest noise level of score models; > 0
     model.sigma_max = 50.0  # largest noise level of score models; > sigma_min
     model.num_scales = 1000  # number of noise levels of discrete score models; >= 1
+    model.octaves = 0  # of the mlp: frequencies at which it is shown positions too, for detail in few dimensions; >= 0
     # Of ncsnpp:
     model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides
     model.num_res_blocks = 4  # residual blocks per level, or layers of the mlp; >= 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Num
 
 from pfgm_jax import build, datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
@@ -26,7 +26,7 @@ from pfgm_jax.trained_model import TrainedModel
 log = logging.getLogger("pfgm_jax")
 
 Rows = dict[str, np.ndarray]
-Comparison = Callable[[UInt8[np.ndarray, "n H W C"]], dict[str, float]]
+Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
 
 # Number of images that are hashed, evenly spaced in a split.
 HASHED = 4096
@@ -161,13 +161,13 @@ def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder)
 
 
 def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
-    """Creates a function that computes FID and other metrics of images against the training data.
+    """Creates a function that computes FID and other metrics of images, or those of vectors, against the data.
 
     All processes must call it and the function. Process 0 computes on its own devices; the others get {}.
 
     Raises:
-      InputError: the data are not images; or see `metrics.create_extractor` and `metrics.load_statistics`. The function
-        raises the errors of `metrics.evaluate`.
+      InputError: see `metrics.create_extractor` and `metrics.load_statistics`. The function raises the errors of
+        `metrics.evaluate`.
     """
     compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset))
     return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
@@ -175,10 +175,8 @@ def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Datas
 
 def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
     if not dataset.levels:
-        raise InputError(
-            f"{config.data.dataset} holds vectors, and what eval.enable_sampling and eval.enable_nfe_curve compare are "
-            "images; set both to False"
-        )
+        train, test = dataset.train[:], dataset.test[:]
+        return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
     options, directory = config.eval, datasets.data_dir(config.data.dir)
     local = Devices.of_this_process()
     made_with = metrics.ExtractorOptions(

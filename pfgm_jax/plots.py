@@ -47,7 +47,9 @@ def field_lines_and_samples(
     space.set(title=title)
 
     limit = 1.2 * np.abs(data).max()
-    for place, name, points, colour in ((2, "Data", data, "crimson"), (3, "Samples", samples, "steelblue")):
+    outside = int((np.abs(samples) > limit).any(axis=1).sum())
+    of_samples = f"Samples: {outside} of {len(samples)} lie outside" if outside else "Samples"
+    for place, name, points, colour in ((2, "Data", data, "crimson"), (3, of_samples, samples, "steelblue")):
         plane = figure.add_subplot(1, 3, place)
         points = points[: len(samples)]
         plane.scatter(points[:, 0], points[:, 1], s=3, color=colour)

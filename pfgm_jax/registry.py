@@ -121,6 +121,15 @@ METRICS = Registry(
     },
 )
 
+# `metrics.VectorMetric`s.
+VECTOR_METRICS = Registry(
+    "metric of vectors",
+    {
+        "outliers": "pfgm_jax.metrics.outliers:share_of_outliers",
+        "sliced_wasserstein": "pfgm_jax.metrics.sliced_wasserstein:against_data",
+    },
+)
+
 # Functions from `metrics.ExtractorOptions` to an `Extractor`.
 FEATURES = Registry(
     "eval.features",

@@ -11,7 +11,8 @@ from scipy import integrate, optimize, stats
 from pfgm_jax.field import normalize_field, poisson_field
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.methods import Poisson
-from pfgm_jax.methods.poisson import PerturbationDraws, hyper_parameters
+from pfgm_jax.methods.hyper_parameters import hyper_parameters
+from pfgm_jax.methods.poisson import PerturbationDraws
 from tests.oracles import exact_field, image_like_charges, row_errors
 
 RECORD = np.load("tests/fixtures/perturb.npz")

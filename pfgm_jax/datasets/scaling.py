@@ -1,6 +1,7 @@
 """Converts stored data to the units that networks work in, and back."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -95,13 +96,18 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
     return tuple(shift.tolist()), (std / VECTOR_STD) or 1.0
 
 
+def norms(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"]:
+    """Computes the Euclidean norm of each example in network units."""
+    found = []
+    for first in range(0, len(stored), 1000):
+        x = np.asarray(scaling.to_network(jnp.asarray(stored[first : first + 1000])))
+        found.append(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1))
+    return np.concatenate(found)
+
+
 def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
     """Computes the mean Euclidean norm in network units of at most `most` evenly spaced examples."""
-    some = stored[:: max(1, len(stored) // most)]
-    x = np.concatenate(
-        [np.asarray(scaling.to_network(jnp.asarray(chunk))) for chunk in np.array_split(some, -(-len(some) // 1000))]
-    )
-    return float(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1).mean())
+    return float(norms(scaling, stored[:: max(1, len(stored) // most)]).mean())
 
 
 class DataStatistics:
@@ -113,13 +119,26 @@ class DataStatistics:
 
     def __init__(self, scaling: Scaling, split: Split):
         self._scaling, self._split = scaling, split
-        self._mean_norm: float | None = None
         height, width, channels = split.shape[1:]
         self.shape: tuple[int, int, int] = (height, width, channels)
 
     @property
     def mean_norm(self) -> float:
         """Returns the mean Euclidean norm of an example, in network units."""
-        if self._mean_norm is None:
-            self._mean_norm = mean_norm(self._scaling, self._split)
         return self._mean_norm
+
+    @property
+    def largest_norm(self) -> float:
+        """Returns a Euclidean norm that no example exceeds, in network units."""
+        return self._largest_norm
+
+    @functools.cached_property
+    def _mean_norm(self) -> float:
+        return mean_norm(self._scaling, self._split)
+
+    @functools.cached_property
+    def _largest_norm(self) -> float:
+        scaling = self._scaling
+        if scaling.levels:
+            return math.sqrt(math.prod(self.shape)) * max(abs(scaling.low), abs(scaling.high))
+        return float(norms(scaling, self._split).max())

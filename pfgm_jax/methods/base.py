@@ -51,6 +51,11 @@ class DataStatistics(Protocol):
         """Mean Euclidean norm of an example, in network units."""
         ...
 
+    @property
+    def largest_norm(self) -> float:
+        """Euclidean norm that no example exceeds, in network units."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
@@ -91,6 +96,11 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def t_data(self) -> float:
         """Where the ODE meets the data: the logarithm of the smallest noise level."""
+
+    @property
+    def unfitted(self) -> tuple[str, ...]:
+        """Lists the attributes that `fit` would fill in."""
+        return tuple(name for name in self.fitted if not getattr(self, name))
 
     def fit(self, statistics: DataStatistics) -> "Method":
         """Returns the method with everything filled in that the data decide.

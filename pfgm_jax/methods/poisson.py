@@ -8,55 +8,19 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
-from scipy import special
 
 from pfgm_jax import field as field_lib
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
 from pfgm_jax.methods.base import DataStatistics, Field, Method, Network, Time, TrainingPair, flatten, levels, per_row
+from pfgm_jax.methods.hyper_parameters import LOW_DIMENSION, hyper_parameters, share_beyond
 
 # Points with z0 below half of sigma lie so near the plane z = 0 that large radii would leave the region the backward
 # ODE visits; their exponent m ends at this share of M (appendix B.1.1).
 RESTRICTED_SHARE = 0.7
 # The smallest z a network is shown: embeddings may take its logarithm.
 SMALLEST_Z = 1e-10
-
-
-class HyperParameters(NamedTuple):
-    """What a data set's size decides (Xu et al. 2022, appendix B)."""
-
-    M: int
-    z_max: float
-    upper_norm: float
-
-
-def hyper_parameters(mean_norm: float, dim: int, sigma: float = 0.01, tau: float = 0.03) -> HyperParameters:
-    """Computes M, z_max and upper_norm for a data set (Xu et al. 2022, appendix B).
-
-    Args:
-      mean_norm: mean Euclidean norm of the data, in network units.
-      dim: N, the dimension of the data.
-      sigma: standard deviation of the smallest perturbation, in network units.
-      tau: growth of the perturbation from one exponent to the next.
-
-    Returns:
-      The largest exponent M, the height z_max of the prior's plane, and the norm at which the prior is clipped.
-
-    Raises:
-      FieldError: the data are too small for sigma, so that M would not be positive.
-    """
-    ratio = mean_norm**2 / (2 * math.sqrt(dim) * sigma**2)
-    M = math.floor(0.75 * math.log(ratio) / math.log(1 + tau)) + 1 if ratio > 0 else 0
-    if M < 1:
-        raise FieldError(
-            "sigma",
-            sigma,
-            f"that is too large for data of mean norm {mean_norm:.3g}, since M would be {M}: choose a smaller one, or "
-            "give `M`, `z_max` and `upper_norm` yourself",
-        )
-    growth = (1 + tau) ** M
-    return HyperParameters(M, math.sqrt(2 / math.pi) * sigma * growth, math.sqrt(dim) * sigma * growth)
 
 
 class PerturbationDraws(NamedTuple):
@@ -84,6 +48,7 @@ class Poisson(Method):
       gamma: the constant that keeps the normalized field finite near the data (section 3.2).
       z_min, z_max: where the backward ODE ends and starts. z_max = 0: from the data, by `fit`.
       upper_norm: norm at which draws from the prior are clipped; 0: from the data, by `fit`.
+      data_radius: norm that no example exceeds; 0: from the data, by `fit`, in fewer than 64 dimensions; else unknown.
       z_exp: below it, E_z = -z takes the place of the network's z part (appendix B.2.3).
       exact_substitution: recover |E_x| from the network exactly, where the paper's formula takes |E_x| for |E|.
       drift_epsilon: added to v_z in dx/ds = z v_x / v_z; the authors' release has 1e-5, the paper 0.
@@ -100,12 +65,13 @@ class Poisson(Method):
         "z_min": "sampling.z_min",
         "z_max": "sampling.z_max",
         "upper_norm": "sampling.upper_norm",
+        "data_radius": "sampling.data_radius",
         "z_exp": "sampling.z_exp",
         "exact_substitution": "sampling.exact_substitution",
         "drift_epsilon": "sampling.drift_epsilon",
         "reduce_mean": "training.reduce_mean",
     }
-    fitted: ClassVar[tuple[str, ...]] = ("M", "z_max", "upper_norm")
+    fitted: ClassVar[tuple[str, ...]] = ("M", "z_max", "upper_norm", "data_radius")
     identity: ClassVar[tuple[str, ...]] = ("gamma",)
     references: ClassVar[tuple[str, ...]] = ("batch", "dataset")
     level_name: ClassVar[str] = "z"
@@ -118,6 +84,7 @@ class Poisson(Method):
     z_min: float = 1e-3
     z_max: float = 40.0
     upper_norm: float = 3000.0
+    data_radius: float = 0.0
     z_exp: float = 5.0
     exact_substitution: bool = False
     drift_epsilon: float = 0.0
@@ -127,7 +94,7 @@ class Poisson(Method):
         positive, not_negative = ranges.above(0), ranges.at_least(0)
         growth = ranges.Range(lambda v: 0 < v <= 1, "give a number above 0 and at most 1")
         ranges.check(self, tau=growth, sigma=positive, gamma=positive, z_min=positive)
-        ranges.check(self, M=not_negative, z_max=not_negative, upper_norm=not_negative)
+        ranges.check(self, M=not_negative, z_max=not_negative, upper_norm=not_negative, data_radius=not_negative)
         ranges.check(self, z_exp=not_negative, drift_epsilon=not_negative)
         if self.z_max and not self.z_min < self.z_max:
             raise FieldError("z_max", self.z_max, f"the ODE ends at `z_min`, which is {self.z_min}: give a larger one")
@@ -142,27 +109,28 @@ class Poisson(Method):
         """log z_min, where the ODE meets the data."""
         return math.log(self.z_min)
 
+    @property
+    def unfitted(self) -> tuple[str, ...]:
+        """Lists what `fit` would fill in."""
+        return tuple(name for name in super().unfitted if name != "data_radius" or self.dim < LOW_DIMENSION)
+
     def fit(self, statistics: DataStatistics) -> "Poisson":
-        """Fills in the shape and, where they are 0, M, z_max and upper_norm by the paper's formulas.
+        """Fills in the shape and, where they are 0, M, z_max, upper_norm and in few dimensions `data_radius`.
 
         Raises:
           FieldError: sigma is too large for the data.
         """
         shaped = dataclasses.replace(self, shape=statistics.shape)
-        if self.M and self.z_max and self.upper_norm:
-            return shaped
-        found = hyper_parameters(statistics.mean_norm, shaped.dim, self.sigma, self.tau)
-        return dataclasses.replace(
-            shaped,
-            M=self.M or float(found.M),
-            z_max=self.z_max or found.z_max,
-            upper_norm=self.upper_norm or found.upper_norm,
-        )
+        found: dict[str, float] = {}
+        if {"M", "z_max", "upper_norm"} & {*shaped.unfitted}:
+            found = hyper_parameters(statistics.mean_norm, shaped.dim, self.sigma, self.tau)._asdict()
+        if "data_radius" in shaped.unfitted:
+            found["data_radius"] = statistics.largest_norm
+        return dataclasses.replace(shaped, **{name: float(found[name]) for name in shaped.unfitted})
 
     def summary(self) -> dict[str, float]:
         """Returns M, z_max, upper_norm, and the share of the prior's draws that `upper_norm` clips."""
-        # z_max² / (|x|² + z_max²) follows the beta law with parameters 1/2 and N/2.
-        clipped = float(special.betainc(0.5, self.dim / 2, 1 / (1 + (self.upper_norm / self.z_max) ** 2)))
+        clipped = share_beyond(self.upper_norm, self.z_max, self.dim)
         numbers = {"M": self.M, "z_max": self.z_max, "upper_norm": self.upper_norm}
         return {**numbers, "share of the prior clipped": clipped}
 
@@ -274,16 +242,33 @@ class Poisson(Method):
             norm_x = self.gamma * a / (1 - a)
         return -root * z / (jnp.sqrt(norm_x**2 + z**2) + self.gamma)
 
+    @property
+    def _radius(self) -> float:
+        """A norm that no example exceeds."""
+        # Images in [-1, 1] lie within √N of the origin, vectors, which are scaled to standard deviation ½, within 2√N
+        # for most practical purposes.
+        return self.data_radius or 2 * math.sqrt(self.dim)
+
     def _largest_v_z(self, x: Float[Array, "b H W C"], z: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes the value nearest to 0 that v_z can have at (x, z).
 
-        |E_x| is at most the distance to the farthest charge. Images in [-1, 1] lie within √N of the origin, vectors,
-        which are scaled to standard deviation ½, within 2√N for any practical purpose. A network whose v_z comes nearer
-        to 0, or changes sign, would send the ODE off without bound.
+        |E_x| is at most the distance to the farthest charge. A network whose v_z comes nearer to 0, or changes sign,
+        would send the ODE off without bound.
         """
-        root = math.sqrt(self.dim)
-        farthest = _norm(flatten(x)) + 2 * root
-        return -root * z / (jnp.sqrt(farthest**2 + z**2) + self.gamma)
+        farthest = _norm(flatten(x)) + self._radius
+        return -math.sqrt(self.dim) * z / (jnp.sqrt(farthest**2 + z**2) + self.gamma)
+
+    def _within_data(self, x: Float[Array, "b H W C"], velocity: Float[Array, "b H W C"]) -> Float[Array, "b H W C"]:
+        """Changes a velocity x - D, in few dimensions, so that D, a mean of charges, is no farther out than they are.
+
+        In few dimensions the prior has heavy tails, and many draws lie where no perturbed example was. There a network
+        is off by a share of |x|, which misses the data, but the error of a D within their ball is forgotten on the way.
+        """
+        if self.dim >= LOW_DIMENSION:
+            return velocity
+        D = x - velocity
+        beyond = 1 - jnp.minimum(1, self._radius / _norm(flatten(D)))
+        return velocity + per_row(beyond, x) * D
 
     def velocity(
         self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
@@ -295,4 +280,4 @@ class Poisson(Method):
         v_z = jnp.minimum(v_z, self._largest_v_z(x, z))
         # v_z is negative, and so small near the data that the epsilon must not change its sign.
         v_z = jnp.minimum(v_z + self.drift_epsilon, 0.5 * v_z)
-        return per_row(z / v_z, x) * v_x
+        return self._within_data(x, per_row(z / v_z, x) * v_x)

@@ -5,7 +5,7 @@ reference = reference_statistics("cifar10", dataset.train, extractor, datasets.d
 evaluate(extract(images, extractor), reference)["fid"]
 """
 
-from pfgm_jax.metrics.evaluate import evaluate
+from pfgm_jax.metrics.evaluate import evaluate, evaluate_vectors
 from pfgm_jax.metrics.features import (
     Extractor,
     ExtractorOptions,
@@ -17,11 +17,13 @@ from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
 from pfgm_jax.metrics.front_ends import FRONT_ENDS
 from pfgm_jax.metrics.inception_features import InceptionExtractor
 from pfgm_jax.metrics.kernel import kernel_distance
-from pfgm_jax.metrics.metric import Metric, MetricOptions
+from pfgm_jax.metrics.metric import Metric, MetricOptions, VectorMetric
 from pfgm_jax.metrics.neighbours import precision_recall
+from pfgm_jax.metrics.outliers import outliers
 from pfgm_jax.metrics.pixels import PixelExtractor
 from pfgm_jax.metrics.reference import reference_statistics
 from pfgm_jax.metrics.score import inception_score
+from pfgm_jax.metrics.sliced_wasserstein import sliced_wasserstein
 from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
 
 __all__ = [
@@ -35,14 +37,18 @@ __all__ = [
     "MetricOptions",
     "PixelExtractor",
     "Statistics",
+    "VectorMetric",
     "create_extractor",
     "evaluate",
+    "evaluate_vectors",
     "extract",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
     "load_statistics",
+    "outliers",
     "precision_recall",
     "reference_statistics",
     "save_statistics",
+    "sliced_wasserstein",
 ]

@@ -2,11 +2,14 @@
 
 import logging
 
+import numpy as np
+from jaxtyping import Float
+
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.metric import MetricOptions
 from pfgm_jax.metrics.statistics import Statistics, check_finite
-from pfgm_jax.registry import METRICS
+from pfgm_jax.registry import METRICS, VECTOR_METRICS
 
 log = logging.getLogger("pfgm_jax")
 
@@ -55,4 +58,24 @@ def evaluate(
     found: dict[str, float] = {}
     for name in METRICS:
         found |= METRICS[name](samples, reference, options)
+    return found
+
+
+def evaluate_vectors(
+    samples: Float[np.ndarray, "n *shape"], train: Float[np.ndarray, "m *shape"], test: Float[np.ndarray, "k *shape"]
+) -> dict[str, float]:
+    """Computes every metric of `registry.VECTOR_METRICS`.
+
+    Args:
+      samples: vectors of a model.
+      train, test: what it learned from, and what was held out.
+
+    Raises:
+      InputError: some samples are not finite.
+    """
+    rows = [vectors.reshape(len(vectors), -1) for vectors in (samples, train, test)]
+    check_finite(rows[0], "sample")
+    found: dict[str, float] = {}
+    for name in VECTOR_METRICS:
+        found |= VECTOR_METRICS[name](*rows)
     return found

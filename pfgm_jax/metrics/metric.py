@@ -2,6 +2,9 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.statistics import Statistics
 
@@ -27,4 +30,15 @@ class Metric(Protocol):
 
     def __call__(self, samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
         """Computes values by name; {} if they cannot be computed for these samples and this reference."""
+        ...
+
+
+@runtime_checkable
+class VectorMetric(Protocol):
+    """A function that compares vectors with training and held-out vectors."""
+
+    def __call__(
+        self, samples: Float[np.ndarray, "n N"], train: Float[np.ndarray, "m N"], test: Float[np.ndarray, "k N"]
+    ) -> dict[str, float]:
+        """Computes values by name."""
         ...

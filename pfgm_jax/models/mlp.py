@@ -1,5 +1,6 @@
 """A residual multilayer perceptron for vectors."""
 
+import math
 from typing import ClassVar
 
 import flax.linen as nn
@@ -21,6 +22,8 @@ class MLP(Network):
       out_channels: number of output channels.
       nf: width of the hidden layers.
       num_res_blocks: number of residual layers.
+      octaves: number of frequencies at which positions are shown too, each twice the one before; a perceptron hardly
+        learns what changes from place to place without them.
     """
 
     takes_vectors: ClassVar[bool] = True
@@ -28,6 +31,7 @@ class MLP(Network):
     out_channels: int
     nf: int = 128
     num_res_blocks: int = 4
+    octaves: int = 0
 
     @nn.compact
     def __call__(
@@ -42,8 +46,12 @@ class MLP(Network):
         norm = jnp.sqrt(level**2 + jnp.mean(flat**2, axis=1))[:, None]
         scales = jnp.concatenate([jnp.log(norm), jnp.log(level)[:, None]], axis=1)
         h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)
-        angles = jnp.array([[[1.0, 2.0, 4.0, 8.0]]]) * scales[..., None]
-        h = jnp.concatenate([h, jnp.sin(angles).reshape(len(x), -1), jnp.cos(angles).reshape(len(x), -1)], axis=1)
+        waves = [jnp.array([[[1.0, 2.0, 4.0, 8.0]]]) * scales[..., None]]
+        if self.octaves:
+            # The whole plane within an interval, so that far away nothing oscillates.
+            waves.append(math.pi * 2.0 ** jnp.arange(self.octaves)[None, None] * (flat / (1 + norm))[..., None])
+        angles = jnp.concatenate([wave.reshape(len(x), -1) for wave in waves], axis=1)
+        h = jnp.concatenate([h, jnp.sin(angles), jnp.cos(angles)], axis=1)
         h = layers.dense(self.nf, "in")(h)
         for i in range(self.num_res_blocks):
             y = nn.silu(layers.dense(self.nf, f"block_{i}_0")(nn.LayerNorm(name=f"norm_{i}")(h)))
