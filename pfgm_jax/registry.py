@@ -129,3 +129,6 @@ FEATURES = Registry(
         "pixels": "pfgm_jax.metrics.pixels:create",
     },
 )
+
+# Of the features `inception`; see `metrics.front_ends`.
+FRONT_ENDS = ("tensorflow", "pytorch-fid")

@@ -8,13 +8,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from pfgm_jax import convert
 from pfgm_jax.commands import command_line
-from pfgm_jax.convert import convert_to_workdir
 
 
 def run(operands: list[str]) -> None:
     """Converts the file."""
-    convert_to_workdir(Path(operands[0]), flags.FLAGS.config, Path(flags.FLAGS.workdir))
+    convert.convert_to_workdir(Path(operands[0]), flags.FLAGS.config, Path(flags.FLAGS.workdir))
 
 
 def main(program: str) -> None:

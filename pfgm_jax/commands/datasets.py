@@ -4,16 +4,20 @@ python -m pfgm_jax.datasets prepare cifar10|celeba|lsun_bedroom [--data_dir DIR]
 python -m pfgm_jax.datasets info --config configs/celeba.py [--picture data.png]
 """
 
-import jax
-import numpy as np
 from absl import flags
+from etils import epy
 from ml_collections import config_flags
 
-from pfgm_jax import build, datasets, pictures
-from pfgm_jax import config as config_lib
 from pfgm_jax.commands import command_line
-from pfgm_jax.datasets.prepare import prepare
 from pfgm_jax.errors import InputError
+
+with epy.lazy_imports():  # `--help` does not wait for JAX
+    import jax
+    import numpy as np
+
+    from pfgm_jax import build, datasets, pictures
+    from pfgm_jax import config as config_lib
+    from pfgm_jax.datasets import prepare
 
 FLAGS = flags.FLAGS
 EXAMPLES = 64
@@ -50,7 +54,7 @@ def run(operands: list[str]) -> None:
     """Runs a command."""
     command, *names = operands
     if command == "prepare" and len(names) == 1:
-        prepare(names[0], datasets.data_dir(FLAGS.data_dir))
+        prepare.prepare(names[0], datasets.data_dir(FLAGS.data_dir))
     elif command == "info" and not names:
         if FLAGS.config is None:
             raise InputError("--config is missing; give the path of a config, or the name of one in configs/")
