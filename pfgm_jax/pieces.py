@@ -42,16 +42,16 @@ def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int
       WorkdirInUseError: another process is computing them.
     """
     pieces: list[Rows] = []
-    rows_saved = lambda: min(sum(map(_length, pieces)), total)
+    rows_there = lambda: sum(map(_length, pieces))
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: stack.enter_context(only_writer(folder)))
         found = sharding.on_first_process(lambda: _count_rows(folder, total))
         done = int(sharding.first_text("" if found is None else str(found)))
-        while rows_saved() < done:
-            pieces.append(_read_piece(folder, rows_saved()))
-        stack.enter_context(saving(lambda: f"{rows_saved():,} of {total:,} {unit}s are saved in {folder}"))
-        bar = stack.enter_context(progress_bar(total, unit, rows_saved()))
-        while (first := rows_saved()) < total:
+        while rows_there() < done:
+            pieces.append(_read_piece(folder, rows_there()))
+        stack.enter_context(saving(lambda: f"{rows_there():,} of {total:,} {unit}s are saved in {folder}"))
+        bar = stack.enter_context(progress_bar(total, unit, min(rows_there(), total)))
+        while (first := rows_there()) < total:
             start = time.perf_counter()
             piece = {name: rows[: total - first] for name, rows in compute(first).items()}
             piece |= {"first": np.array(first), "seconds": np.array(time.perf_counter() - start)}
