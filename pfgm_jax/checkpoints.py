@@ -1,10 +1,11 @@
 """Checkpoints of a run. This is the only file that imports orbax."""
 
+import contextlib
 import json
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -52,7 +53,8 @@ class Checkpoints:
                 preservation_policy=managers.AnyPreservationPolicy(policies), cleanup_tmp_directories=True
             )
         self._options = options
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        with _without_warnings():
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
         """Lists the steps of all checkpoints, ascending."""
@@ -168,7 +170,8 @@ class Checkpoints:
             return None, damage
         content, failure = None, ""
         try:
-            content = read(step)
+            with _without_warnings():
+                content = read(step)
             damage = _damaged_array(content, folder, step)
         except Exception as error:  # a damaged file can fail in any way
             failure = " ".join(str(error).split())[:200] or type(error).__name__
@@ -243,6 +246,18 @@ class Checkpoints:
                 f"a checkpoint cannot be written to {self.directory} ({reason}); earlier checkpoints are intact: free "
                 "space there, and run the same command again"
             ) from None
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps orbax from warning of what is as it should be, such as that a folder is only read."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _file_sums(folder: Folder) -> dict[str, int]:
