@@ -17,9 +17,9 @@ from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from pfgm_jax import config_files
+from pfgm_jax.commands.config_flag import ConfigError, ConfigParser, value_error
 from pfgm_jax.errors import PfgmError
 
 FLAGS = flags.FLAGS
@@ -113,21 +113,17 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
 
 def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:
     """Parses flags; an error in them or in the config becomes one sentence."""
+    FLAGS["config"].parser = ConfigParser()
     try:
         rest = FLAGS(_with_paths_of_experiments(argv))
-        if FLAGS["config"].present:
-            config_path = config_flags.get_config_filename(FLAGS["config"])
-            if not Path(config_path).is_file():
-                names = ", ".join(config_files.experiments())
-                fail(f"--config is {config_path}, and there is no such file; give the path of one, or one of {names}")
+    except ConfigError as error:
+        fail(str(error))
+    except flags.IllegalFlagValueError as error:
+        fail(value_error(str(error)) or f"{error}; see {command} --help")
     except flags.Error as error:
         fail(f"{error}; see {command} --help")
-    except (AttributeError, KeyError) as error:
-        if "get_config" in str(error):
-            fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
-        fail(f"a --config override names a field that does not exist ({error}); pfgm_jax/defaults.py lists all of them")
-    except (OSError, ImportError, SyntaxError, TypeError) as error:
-        fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        fail(f"a --config override has a value that is none of its field's; see {command} --help")
     if len(rest) > 1 + len(operands) + more:
         fail(f"{rest[1 + len(operands) + more]!r} is not a flag; see {command} --help")
     if len(rest) < 1 + len(operands):
