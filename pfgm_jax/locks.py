@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import filelock
 
-from pfgm_jax.errors import WorkdirInUseError
+from pfgm_jax.errors import InputError, WorkdirInUseError
 from pfgm_jax.folders import Folder, is_local
+from pfgm_jax.reading import read_json
 
 log = logging.getLogger("pfgm_jax")
 
@@ -35,8 +36,8 @@ def only_writer(folder: Folder) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         who = "another run"
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            found = json.loads(holder.read_text())
+        with contextlib.suppress(FileNotFoundError, InputError, KeyError, TypeError):
+            found = read_json(holder, "remove it")
             who = f"process {found['pid']} on {found['host']}, since {found['since']},"
         raise WorkdirInUseError(
             f"{who} is writing in {folder}; wait for it, stop it, or choose another --workdir"

@@ -100,7 +100,7 @@ def _load(request: Request, builder: Any, test: str, crop: int | None = None, fi
         cache = request.directory / "cache" / fingerprint(made, split, geometry)
         name = f"image number {{}} of {request.name}, {split}".format
         store = ImageStore(lambda i: _decode(source, i, geometry), (len(source), *geometry.shape), cache, name)
-        return store, _labels(features, source, cache / "labels.npy")
+        return store, _labels(features, source, cache / "labels.npy", what)
 
     train, labels = load("train")
     if test:
@@ -162,14 +162,16 @@ def _open(builder: Any, split: str, what: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        len(source)  # opens the files
+        return source
     except NotImplementedError:
         raise InputError(f"{what}, which was not prepared as array_record; prepare it with --file_format=array_record")
     except Exception as error:  # a damaged file can fail in any way
         raise InputError(f"{what}, whose split {split} cannot be read ({reason(error)}); prepare it again") from None
 
 
-def _labels(features: dict[str, Any], source: Any, path: Path) -> np.ndarray:
+def _labels(features: dict[str, Any], source: Any, path: Path, what: str) -> np.ndarray:
     """Returns the labels of all examples, cached in a file because each is stored in a record beside its image."""
     import tensorflow_datasets as tfds
 
@@ -179,7 +181,10 @@ def _labels(features: dict[str, Any], source: Any, path: Path) -> np.ndarray:
         cached = read_arrays(path, str(path), "it is made again")
         if isinstance(cached, np.ndarray) and cached.shape == (len(source),) and cached.dtype == np.int32:
             return cached
-    labels = np.array([source[i]["label"] for i in range(len(source))], np.int32)
+    try:
+        labels = np.array([source[i]["label"] for i in range(len(source))], np.int32)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{what}, whose labels cannot be read ({reason(error)}); prepare it again") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.npy")
     np.save(temporary, labels)
