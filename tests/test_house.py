@@ -15,7 +15,7 @@ LAYERS = [
     ["errors", "context", "keys", "version"],
     ["ranges", "registry", "arguments", "folders", "sharding"],
     ["reading"],
-    ["kept_steps", "locks"],
+    ["kept_steps", "locks", "seals"],
     [
         "defaults",
         "downloads",
