@@ -21,6 +21,9 @@ from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
+# Attempts at listing checkpoints while a run may be saving and deleting them.
+LISTINGS = 5
+
 
 class Checkpoints:
     """The checkpoints in a directory: the latest ones, to resume from, and those that are kept permanently.
@@ -52,8 +55,14 @@ class Checkpoints:
                 preservation_policy=managers.AnyPreservationPolicy(policies), cleanup_tmp_directories=True
             )
         self._options = options
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
         with _without_warnings():
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            for _ in range(LISTINGS if self.read_only else 0):
+                with contextlib.suppress(FileNotFoundError):
+                    return ocp.CheckpointManager(self.directory, options=self._options)
+            return ocp.CheckpointManager(self.directory, options=self._options)
 
     def steps(self) -> list[int]:
         """Lists the steps of all checkpoints, ascending."""
@@ -156,17 +165,18 @@ class Checkpoints:
         Raises:
           InputError: there is no checkpoint of the step that was asked for.
         """
-        if self.read_only:
-            self._manager.reload()  # a run may have saved others, and deleted those that it had
-        found = sharding.first_text(",".join(map(str, self.steps())) or "none")
-        steps = [int(text) for text in found.split(",") if found != "none"]
-        if step is None:
-            return max((s for s in steps if s not in tried), default=None)
-        if step in tried:
-            return None
-        if step not in steps:
-            raise InputError(f"there is no checkpoint of step {step} in {self.directory}; it holds {found}")
-        return step
+        for _ in range(LISTINGS if self.read_only else 1):
+            if self.read_only:
+                with contextlib.suppress(FileNotFoundError):
+                    self._manager.reload()  # a run may have saved others, and deleted those that it had
+            found = sharding.first_text(",".join(map(str, self.steps())) or "none")
+            steps = [int(text) for text in found.split(",") if found != "none"]
+            if step is not None and step not in (*steps, *tried):
+                raise InputError(f"there is no checkpoint of step {step} in {self.directory}; it holds {found}")
+            left = [s for s in steps if s not in tried and step in (s, None)]
+            if left:
+                return max(left)
+        return None
 
     def _still_there(self, damaged: Mapping[int, str]) -> dict[int, str]:
         """Leaves out what the run that is writing has deleted."""
@@ -247,7 +257,7 @@ class Checkpoints:
 
         folder = aside / sharding.first_text(sharding.on_first_process(move) or "")
         self._manager.close()
-        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+        self._manager = self._open()
         return folder
 
     def _writing(self, action) -> None:

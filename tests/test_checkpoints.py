@@ -178,7 +178,7 @@ def test_what_is_kept_for_good_stays_when_the_interval_changes(tmp_path):
         checkpoints.wait()
         assert {30, 60} <= set(checkpoints.steps())
     (tmp_path / "kept.json").write_text("[30")
-    with pytest.raises(InputError, match="kept.json cannot be read .*; write the list of steps to keep into it"):
+    with pytest.raises(InputError, match="kept.json is damaged .*; write the list of steps to keep into it"):
         Checkpoints(tmp_path)
 
 

@@ -3,7 +3,9 @@
 import json
 import logging
 import re
+import shutil
 import threading
+import time
 
 import orbax.checkpoint as ocp
 import pytest
@@ -100,21 +102,32 @@ def test_what_a_run_deletes_while_it_is_read_is_not_taken_for_damage(copied, cap
 
 
 def test_models_load_while_a_run_deletes_checkpoints(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(state_of(1), {})
-    done = threading.Event()
+    with Checkpoints(tmp_path / "made", keep_last=40) as checkpoints:
+        for step in range(1, 31):
+            checkpoints.save(state_of(step), {})
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (tmp_path / "made" / "1").rename(folder / "1")
+    failures = []
 
     def run():
-        with Checkpoints(tmp_path, keep_last=1) as checkpoints:
-            for step in range(2, 30):
-                checkpoints.save(state_of(step), {})
-        done.set()
+        """As orbax does it in the process of a run: a save appears at once, and a deletion takes its time."""
+        for step in range(2, 31):
+            (tmp_path / "made" / str(step)).rename(folder / str(step))
+            (tmp_path / "made" / f"{step}.sums.json").rename(folder / f"{step}.sums.json")
+            shutil.rmtree(folder / str(step - 1))
+            (folder / f"{step - 1}.sums.json").unlink(missing_ok=True)
+            time.sleep(0.05)
 
     writer = threading.Thread(target=run)
     writer.start()
     loaded = []
-    while not done.is_set():
-        with Checkpoints(tmp_path, read_only=True) as checkpoints:
-            loaded.append(checkpoints.restore_ema()[1])
+    while writer.is_alive():
+        try:
+            with Checkpoints(folder, read_only=True) as checkpoints:
+                loaded.append(checkpoints.restore_ema()[1])
+        except Exception as error:
+            failures.append(error)
     writer.join()
-    assert loaded == sorted(loaded) and len({*loaded}) > 3
+    assert not failures, failures[0]
+    assert loaded == sorted(loaded) and len({*loaded}) >= 2
