@@ -3,12 +3,10 @@
 import contextlib
 import logging
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
@@ -78,7 +76,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
-            sums=ocp.args.JsonSave(_checksums(state) if sharding.is_first() else {}),
+            sums=ocp.args.JsonSave(seals.array_sums(state) if sharding.is_first() else {}),
         )
         step = int(state.step)
         self._writing(self._seal)
@@ -291,12 +289,6 @@ def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
     if not (folder / "sums").is_dir():
         return ""
     saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
-    found = _checksums(content)
+    found = seals.array_sums(content)
     wrong = [name for name, value in found.items() if saved.get(name) != value]
     return f"{len(wrong)} of {len(found)} arrays are not as they were saved, {wrong[0]} first" if wrong else ""
-
-
-def _checksums(state: TrainState) -> dict[str, int]:
-    """Computes the CRC32 of every array, by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}

@@ -1,4 +1,4 @@
-"""Checksums of the files of a checkpoint, in a file of its own beside it: the checkpoint's seal.
+"""Checksums of a checkpoint: of its arrays, which it holds itself, and of its files, which are in a seal beside it.
 
 Neither file systems nor orbax notice when stored data have changed. A seal has a checksum of itself, so that its own
 damage is not taken for the checkpoint's.
@@ -7,6 +7,10 @@ damage is not taken for the checkpoint's.
 import json
 import zlib
 from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
 
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
@@ -68,6 +72,12 @@ def verdict(directory: Folder, step: int) -> Verdict:
         return Verdict(True, "")
     damage = f"its file {wrong[0]} {'is missing' if wrong[0] not in found else 'is not as it was saved'}"
     return Verdict(False, damage if proven else "")
+
+
+def array_sums(tree: PyTree) -> dict[str, int]:
+    """Computes the CRC32 of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}
 
 
 def _read(seal: Folder) -> tuple[dict[str, int] | None, bool]:
