@@ -33,8 +33,7 @@ def check(config: Any) -> None:
       InputError: a field is not, or it is no config.
     """
     if not isinstance(config, ml_collections.ConfigDict):
-        kind = type(config).__name__
-        raise InputError(f"the config is of the type {kind}; give a ConfigDict, such as that of configs/digits.py")
+        raise InputError(f"the config is {shown(config)}; give a ConfigDict, such as that of configs/digits.py")
     known = known_fields()
     groups = {path.split(".")[0] for path in known if "." in path}
     without_effect = []

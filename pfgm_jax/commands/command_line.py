@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import config_flags
 
 from pfgm_jax import config_files
 from pfgm_jax.commands.config_flag import ConfigError, ConfigParser, value_error
@@ -48,6 +49,16 @@ def run(
         if _HELP & {*sys.argv[1:]}:
             sys.exit(0)
         raise
+
+
+def define_config(help_text: str, required: bool) -> None:
+    """Defines --config, and the overrides of its fields that follow on the command line."""
+    try:
+        config_flags.DEFINE_config_file("config", None, help_text, flag_values=FLAGS)
+    except flags.Error as error:  # of a file of flags
+        fail(str(error))
+    if required:
+        flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 
 def set_up_logging() -> None:

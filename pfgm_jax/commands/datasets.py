@@ -6,7 +6,6 @@ python -m pfgm_jax.datasets info --config configs/celeba.py [--picture data.png]
 
 from absl import flags
 from etils import epy
-from ml_collections import config_flags
 
 from pfgm_jax.commands import command_line
 from pfgm_jax.errors import InputError
@@ -72,6 +71,6 @@ def main(program: str) -> None:
     flags.DEFINE_string("data_dir", "", "Folder of data sets; by default TFDS_DATA_DIR or ~/.cache/pfgm_jax.")
     flags.DEFINE_string("picture", "data.png", "What `info` writes.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
-    config_flags.DEFINE_config_file("config", None, help_text)
+    command_line.define_config(help_text, required=False)
     usage = (__doc__ or "").replace("python -m pfgm_jax.datasets", program)
     command_line.run(run, program, usage, ("a command, prepare or info,",), more=1)

@@ -48,6 +48,5 @@ def main(program: str) -> None:
     flags.DEFINE_string("workdir", None, "Where the run lives; by default runs/<the config's name>.")
     flags.DEFINE_bool("multihost", False, "Several processes form one run, even where the environment does not say so.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
-    config_flags.DEFINE_config_file("config", None, help_text)
-    flags.mark_flag_as_required("config")
+    command_line.define_config(help_text, required=True)
     command_line.run(run_mode, program, f"{program} {USAGE}")

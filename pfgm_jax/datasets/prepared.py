@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
 from pfgm_jax.downloads import Published
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed
 from pfgm_jax.reading import read_arrays, reason
 
 VERSION = "1.0.0"
@@ -150,8 +151,10 @@ def _builder(name: str, directory: Path) -> Any:
     try:
         builder = tfds.builder(name, data_dir=directory, try_gcs=False)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
-        reason = " ".join(str(error).split(". ")[0].split())
-        raise InputError(f"data.dataset is 'tfds:{name}', which cannot be opened in {directory} ({reason}); {cure}")
+        why = listed([re.split(r"[.\n]", str(error))[0]])
+        raise InputError(
+            f"data.dataset is 'tfds:{name}', which cannot be opened in {directory} ({why}); {cure}"
+        ) from None
     if not builder.is_prepared():
         raise InputError(f"data.dataset is 'tfds:{name}', which is not prepared in {directory}; {cure}")
     return builder
