@@ -18,6 +18,7 @@ from typing import NoReturn
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from pfgm_jax import config_files
 from pfgm_jax.commands.config_flag import ConfigError, ConfigParser, value_error
@@ -61,14 +62,32 @@ def define_config(help_text: str, required: bool) -> None:
         flags.mark_flag_as_required("config", flag_values=FLAGS)
 
 
+class _AboveBars(logging.StreamHandler):
+    """Writes lines above progress bars rather than into them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+
 def set_up_logging() -> None:
     """Sends what pfgm_jax reports, and only that, to the terminal."""
     # Orbax tells of every file, and prints tracebacks of errors that it raises again later.
     absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("pfgm_jax")
-    threading.excepthook = lambda error: log.debug("in a thread", exc_info=error.exc_value)
+    # Its threads stumble on what their own errors have left.
+    in_thread = lambda error: log.debug("in a thread", exc_info=error.exc_value)
+    threading.excepthook = in_thread
+    in_main = sys.unraisablehook
+    sys.unraisablehook = lambda error: (
+        in_main if threading.current_thread() is threading.main_thread() else in_thread
+    )(error)
     log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
+    log.addHandler(_AboveBars())
     log.propagate = False
     # Libraries warn with lines of their source.
     warnings.showwarning = lambda message, *_, **__: log.warning("%s", " ".join(str(message).split()))

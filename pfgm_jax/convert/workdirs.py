@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -67,6 +68,8 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
     )
     # The rename is atomic: a workdir without its config would be useless.
     partial = workdir.with_name(f"{workdir.name}.partial")
+    if partial.is_dir():  # of an interrupted conversion
+        shutil.rmtree(partial)
     config_files.make_folder(partial)
     with Checkpoints(partial / "checkpoints") as checkpoints:
         checkpoints.save(state, config_files.to_dict(config))
