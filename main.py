@@ -1,6 +1,6 @@
 """The command line: python main.py --mode train|sample|eval|likelihood --config configs/digits.py [--workdir DIR]."""
 
-from pfgm_jax.commands import modes
+from pfgm_jax.commands.main import start
 
 if __name__ == "__main__":
-    modes.main("python main.py")
+    start("modes", "python main.py")

@@ -18,9 +18,9 @@ import numpy as np
 
 import pfgm_jax
 import run_lib
-from benchmarks.digits import SAMPLES, pixel_distance
+from benchmarks.digits import SAMPLES, draw, pixel_distance
 from configs import digits_mlp, heart
-from pfgm_jax import datasets, evaluation, metrics, pictures, plots
+from pfgm_jax import datasets, metrics, pictures, plots
 from pfgm_jax.commands import command_line
 from pfgm_jax.samplers import create_sampler, trajectory
 
@@ -32,7 +32,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
     """Trains on digits and samples; returns evaluations per sample, the Fréchet distance and the picture."""
     run_lib.train(digits_mlp.get_config(), workdir)
     model = pfgm_jax.load(workdir, **{"sampling.ode_solver": "improved_euler", "sampling.N": 12})
-    x, evaluations = evaluation.draw(model, SAMPLES)
+    x, evaluations = draw(model, SAMPLES)
 
     scaling = model.scaling
     picture = workdir / "digits.png"

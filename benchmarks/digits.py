@@ -17,13 +17,24 @@ import numpy as np
 import scipy.stats
 
 import pfgm_jax
-from pfgm_jax import datasets, evaluation, latents
+from pfgm_jax import datasets, latents
 from pfgm_jax.metrics import frechet_distance
+from pfgm_jax.progress import progress_bar
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.trained_model import TrainedModel
 
 SAMPLES = 1000
 TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5)
+
+
+def draw(model: TrainedModel, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws n samples in network units, with a progress bar; returns them and the evaluations of each."""
+    batches = []
+    with progress_bar(n, "sample") as bar:
+        for batch in model.draw(n, model.config.seed):
+            batches.append(batch.check(bar.n))
+            bar.update(len(batch.x))
+    return np.concatenate([b.x for b in batches]), np.concatenate([b.evaluations for b in batches])
 
 
 def pixel_distance(x: np.ndarray, scaling: datasets.Scaling) -> float:
@@ -73,7 +84,7 @@ def main():
     options = {"sampling.ode_solver": arguments.solver, "sampling.N": arguments.steps, "sampling.batch_size": SAMPLES}
     model = pfgm_jax.load(arguments.workdir, **options)
     step, scaling = model.step, model.scaling
-    x, evaluations = evaluation.draw(model, SAMPLES * arguments.sets)
+    x, evaluations = draw(model, SAMPLES * arguments.sets)
     distances = [pixel_distance(part, scaling) for part in np.array_split(x, arguments.sets)]
     print(f"step {step}, {arguments.solver}, {evaluations.mean():.1f} evaluations (at most {evaluations.max()})")
     train = datasets.load_dataset("digits").train[:]

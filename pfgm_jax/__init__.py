@@ -6,16 +6,14 @@ it, `samplers` and `sampling` for the way back, `latents` and `likelihood` for w
 networks, and `registry` for adding your own of each.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from etils import epy
 
-from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, registry, samplers, sampling
-from pfgm_jax.context import Context
-from pfgm_jax.trained_model import TrainedModel, load
-
-try:
-    __version__ = version("pfgm_jax")
-except PackageNotFoundError:  # a clone that was not installed
-    __version__ = "0.0.0"
+# When they are first used, so that `--help` does not wait for JAX.
+with epy.lazy_api_imports(globals()):
+    from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, registry, samplers, sampling
+    from pfgm_jax.context import Context
+    from pfgm_jax.trained_model import TrainedModel, load
+    from pfgm_jax.version import __version__
 
 __all__ = [
     "Context",

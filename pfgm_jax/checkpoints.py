@@ -1,25 +1,26 @@
 """Checkpoints of a run. This is the only file that imports orbax."""
 
-import json
+import contextlib
 import logging
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
-from pfgm_jax import sharding
+from pfgm_jax import seals, sharding
 from pfgm_jax.errors import InputError, StorageError
-from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.folders import Folder, is_local
 from pfgm_jax.kept_steps import read_kept, write_kept
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
+
+# Attempts at listing checkpoints while a run may be saving and deleting them.
+LISTINGS = 5
 
 
 class Checkpoints:
@@ -52,11 +53,19 @@ class Checkpoints:
                 preservation_policy=managers.AnyPreservationPolicy(policies), cleanup_tmp_directories=True
             )
         self._options = options
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        with _without_warnings():
+            for _ in range(LISTINGS if self.read_only else 0):
+                with contextlib.suppress(FileNotFoundError):
+                    return ocp.CheckpointManager(self.directory, options=self._options)
+            return ocp.CheckpointManager(self.directory, options=self._options)
 
     def steps(self) -> list[int]:
         """Lists the steps of all checkpoints, ascending."""
-        return sorted(self._manager.all_steps())
+        # A folder such as 007 is nothing that a run has saved.
+        return sorted(step for step in self._manager.all_steps() if (self.directory / str(step)).is_dir())
 
     def save(self, state: TrainState, config: dict[str, Any]) -> None:
         """Saves a state under its step, in the background; returns once its arrays may be modified.
@@ -67,7 +76,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
-            sums=ocp.args.JsonSave(_checksums(state) if sharding.is_first() else {}),
+            sums=ocp.args.JsonSave(seals.array_sums(state) if sharding.is_first() else {}),
         )
         step = int(state.step)
         self._writing(self._seal)
@@ -127,34 +136,51 @@ class Checkpoints:
         return restored.ema_params, found
 
     def _latest_good(self, read: Callable[[int], TrainState], step: int | None) -> tuple[Any, int]:
-        steps = self.steps()
-        if step is not None:
-            if step not in steps:
-                raise InputError(
-                    f"there is no checkpoint of step {step} in {self.directory}; "
-                    f"it holds {', '.join(map(str, steps)) or 'none'}"
-                )
-            steps = [step]
-        damaged = {}
-        for candidate in reversed(steps):
+        damaged: dict[int, str] = {}
+        while (candidate := self._next(step, damaged)) is not None:
             content, damage = self._read(candidate, read)
             if not damage:
                 # Only now that another one is good: if all were moved away, the run would start over.
-                for bad, why in damaged.items():
+                for bad, why in self._still_there(damaged).items():
                     where = self.directory / str(bad) if self.read_only else self._set_aside(bad)
                     log.warning("The checkpoint of step %d is damaged (%s) and not used; it is in %s", bad, why, where)
                 return content, candidate
-            if step is not None:
-                raise InputError(
-                    f"the checkpoint of step {step} in {self.directory} is damaged ({damage}); choose another step"
-                )
             damaged[candidate] = damage
-        if steps:
+        there = self._still_there(damaged)
+        if step is not None:
+            why = f"is damaged ({damaged[step]})" if step in there else "was deleted while it was read"
+            raise InputError(f"the checkpoint of step {step} in {self.directory} {why}; choose another step")
+        if there:
             raise InputError(
-                f"all checkpoints in {self.directory} are damaged (steps {', '.join(map(str, steps))}); restore them "
-                "from a copy, or choose another --workdir"
+                f"all checkpoints in {self.directory} are damaged (steps {', '.join(map(str, sorted(there)))}); "
+                "restore them from a copy, or choose another --workdir"
             )
         return None, 0
+
+    def _next(self, step: int | None, tried: Mapping[int, str]) -> int | None:
+        """Returns the step to try, the same in all processes; None if there is none left.
+
+        Raises:
+          InputError: there is no checkpoint of the step that was asked for.
+        """
+        for _ in range(LISTINGS if self.read_only else 1):
+            if self.read_only:
+                with contextlib.suppress(FileNotFoundError):
+                    self._manager.reload()  # a run may have saved others, and deleted those that it had
+            found = sharding.first_text(",".join(map(str, self.steps())) or "none")
+            steps = [int(text) for text in found.split(",") if found != "none"]
+            if step is not None and step not in (*steps, *tried):
+                raise InputError(f"there is no checkpoint of step {step} in {self.directory}; it holds {found}")
+            left = [s for s in steps if s not in tried and step in (s, None)]
+            if left:
+                return max(left)
+        return None
+
+    def _still_there(self, damaged: Mapping[int, str]) -> dict[int, str]:
+        """Leaves out what the run that is writing has deleted."""
+        gone = lambda: [str(step) for step in damaged if not (self.directory / str(step)).exists()]
+        found = sharding.first_text(",".join(gone()) or "none")
+        return {step: why for step, why in damaged.items() if str(step) not in found.split(",")}
 
     def _read(self, step: int, read: Callable[[int], TrainState]) -> tuple[Any, str]:
         """Reads a checkpoint; returns its content and a description of its damage, the same in all processes, or "".
@@ -162,23 +188,29 @@ class Checkpoints:
         Raises:
           InputError: its files are as they were saved, but do not match the state to restore, or cannot be read now.
         """
-        folder, seal = self.directory / str(step), self._seal_of(step)
-        sealed = sharding.is_first() and seal.is_file()
-        if damage := sharding.first_text(_damaged_file(folder, seal) if sealed else ""):
+        seal = seals.verdict(self.directory, step) if sharding.is_first() else seals.Verdict(False, "")
+        if damage := sharding.first_text(seal.damage):
             return None, damage
         content, failure = None, ""
         try:
-            content = read(step)
-            damage = _damaged_array(content, folder, step)
-        except Exception as error:  # a damaged file can fail in any way
-            failure = " ".join(str(error).split())[:200] or type(error).__name__
+            with _without_warnings():
+                content = read(step)
+            damage = _damaged_array(content, self.directory / str(step), step)
+        except Exception:  # a damaged file can fail in any way
+            log.debug("while reading the checkpoint of step %d", step, exc_info=True)
+            failure = "its state cannot be read"
         failure = sharding.first_text(failure)
-        if failure and sharding.first_text("sealed" if sealed else ""):
+        # It may have been deleted since.
+        whole = failure and seal.whole and seals.verdict(self.directory, step).whole
+        if sharding.first_text("whole" if whole else ""):
             raise InputError(
-                f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored "
-                f"({failure}); restore the fields of optim to their earlier values, or check memory and disks"
+                f"the checkpoint of step {step} in {self.directory} is as it was saved, but cannot be restored; "
+                "restore the fields of optim to their earlier values, or check memory and disks"
             )
-        return content, failure or sharding.first_text(damage)
+        damage = failure or sharding.first_text(damage)
+        if not damage and not seal.whole and not self.read_only and sharding.is_first():
+            seals.remove(self.directory, step)  # what it may say is not true; another is written
+        return content, damage
 
     def wait(self) -> None:
         """Waits until all saved checkpoints are on disk.
@@ -203,35 +235,27 @@ class Checkpoints:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _seal_of(self, step: int) -> Folder:
-        return self.directory / f"{step}.sums.json"
-
     def _seal(self) -> None:
         """Writes the checksums of the files of all checkpoints on disk."""
         self._manager.wait_until_finished()
         # Object stores have checksums of their own.
-        if self.read_only or not sharding.is_first() or not is_local(self.directory):
-            return
-        steps = self.steps()
-        for seal in self.directory.glob("*.sums.json"):
-            if seal.name.split(".")[0] not in map(str, steps):
-                seal.unlink()
-        for step in steps:
-            seal = self._seal_of(step)
-            if not seal.exists():
-                write_whole(seal, json.dumps(_file_sums(self.directory / str(step))).encode())
+        if not self.read_only and sharding.is_first() and is_local(self.directory):
+            seals.write_missing(self.directory, self.steps())
 
     def _set_aside(self, step: int) -> Folder:
-        folder = self.directory.parent / "damaged" / f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
+        aside, name = self.directory.parent / "damaged", f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
 
-        def move():
-            folder.parent.mkdir(exist_ok=True)
+        def move() -> str:
+            aside.mkdir(exist_ok=True)
+            taken = sum(path.name.startswith(name) for path in aside.iterdir())
+            folder = aside / (f"{name}-{taken + 1}" if taken else name)
             (self.directory / str(step)).rename(folder)
-            self._seal_of(step).unlink(missing_ok=True)
+            seals.remove(self.directory, step)
+            return folder.name
 
-        sharding.on_first_process(move)
+        folder = aside / sharding.first_text(sharding.on_first_process(move) or "")
         self._manager.close()
-        self._manager = ocp.CheckpointManager(self.directory, options=self._options)
+        self._manager = self._open()
         return folder
 
     def _writing(self, action) -> None:
@@ -245,23 +269,16 @@ class Checkpoints:
             ) from None
 
 
-def _file_sums(folder: Folder) -> dict[str, int]:
-    """Computes the CRC32 of every file in a folder, by its path."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
-
-
-def _damaged_file(folder: Folder, seal: Folder) -> str:
-    """Describes the first file of a checkpoint that differs from its checksum; "" if none does."""
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps orbax from warning of what is as it should be, such as that a folder is only read."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(max(level, logging.ERROR))
     try:
-        sealed = json.loads(seal.read_text())
-        found = _file_sums(folder)
-    except (OSError, ValueError) as error:
-        return f"{seal.name} or a file cannot be read: {error}"
-    wrong = sorted(name for name in sealed if sealed[name] != found.get(name))
-    if not wrong:
-        return ""
-    return f"its file {wrong[0]} {'is missing' if wrong[0] not in found else 'is not as it was saved'}"
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
@@ -272,12 +289,6 @@ def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
     if not (folder / "sums").is_dir():
         return ""
     saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
-    found = _checksums(content)
+    found = seals.array_sums(content)
     wrong = [name for name, value in found.items() if saved.get(name) != value]
     return f"{len(wrong)} of {len(found)} arrays are not as they were saved, {wrong[0]} first" if wrong else ""
-
-
-def _checksums(state: TrainState) -> dict[str, int]:
-    """Computes the CRC32 of every array, by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(state))
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for path, leaf in leaves}

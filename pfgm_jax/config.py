@@ -31,12 +31,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: a field is unknown, missing, of another type or out of range, or two fields contradict each other.
     """
-    config_fields.check_names(config)
+    config_fields.check(config)
     for path in RANGES:
         _validate_field(config, path)
     for path in config_fields.known_fields():
         get(config, path)
-    config_fields.check_types(config)
     MODELS[get(config, "model.name")]
     FEATURES[get(config, "eval.features")]
     build.create_divergence(config)

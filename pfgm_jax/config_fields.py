@@ -13,6 +13,8 @@ from pfgm_jax.errors import InputError, shown
 
 log = logging.getLogger("pfgm_jax")
 
+# Fields of the authors' release that have no effect here.
+IGNORED = defaults.OF_THE_RELEASE
 # Seeds are unsigned, and a size is one number or two.
 _TYPED_BY_THEIR_RANGE = ("seed", "data.image_size")
 
@@ -22,38 +24,29 @@ def known_fields() -> dict[str, Any]:
     return dict(_items(defaults.get_config()))
 
 
-def check_names(config: Any) -> None:
-    """Checks that a config has no other fields than known ones, or such as the authors' release has.
+def check(config: Any) -> None:
+    """Checks that each field of a config is known, or such as the authors' release has, and has a value of its type.
+
+    Fields that are missing are left to whoever reads them.
 
     Raises:
-      InputError: it has, or is no config.
+      InputError: a field is not, or it is no config.
     """
     if not isinstance(config, ml_collections.ConfigDict):
-        kind = type(config).__name__
-        raise InputError(f"the config is of the type {kind}; give a ConfigDict, such as that of configs/digits.py")
+        raise InputError(f"the config is {shown(config)}; give a ConfigDict, such as that of configs/digits.py")
     known = known_fields()
     groups = {path.split(".")[0] for path in known if "." in path}
     without_effect = []
     for path, value in _items(config):
         if path in groups:
             raise InputError(f"{path} is {shown(value)}; it is a group of fields, so set its fields one by one")
-        if path in defaults.OF_THE_RELEASE:
-            without_effect.append(path)
-        elif path not in known:
-            raise unknown_field(path, known)
-    _tell_of(tuple(without_effect))
-
-
-def check_types(config: ml_collections.ConfigDict) -> None:
-    """Checks that every known field of a config has a value of its type.
-
-    Raises:
-      FieldError: one has another.
-    """
-    known = known_fields()
-    for path, value in _items(config):
         if path in known:
             check_type(path, value, known[path])
+        elif path in IGNORED:
+            without_effect.append(path)
+        else:
+            raise unknown_field(path, known)
+    _tell_of(tuple(without_effect))
 
 
 def check_type(path: str, value: Any, default: Any) -> None:
@@ -66,8 +59,27 @@ def check_type(path: str, value: Any, default: Any) -> None:
         ranges.check_value(path, value, ranges.TYPES[type(default)])
 
 
+def converted(path: str, value: Any, default: Any) -> Any:
+    """Converts a field's value to the type of its default: an integer to a number, a list to a tuple.
+
+    Raises:
+      FieldError: it is of another type.
+    """
+    check_type(path, value, default)
+    plain = type(default)(value) if type(default) in ranges.TYPES and path not in _TYPED_BY_THEIR_RANGE else value
+    return tuple(plain) if isinstance(plain, list) else plain
+
+
+def wanted(path: str) -> str:
+    """Says what to give for a field, as the rest of a sentence."""
+    default = known_fields().get(path)
+    return ranges.TYPES[type(default)].cure if type(default) in ranges.TYPES else "give another value"
+
+
 def unknown_field(path: str, known: Any) -> InputError:
     """Creates the error of a field that does not exist, which names the one most like it."""
+    if path in IGNORED:
+        return InputError(f"{path} is a field of the authors' release that has no effect here; leave it out")
     near = difflib.get_close_matches(path, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     return InputError(f"{path} is not a field of the config: {hint}pfgm_jax/defaults.py lists all")

@@ -1,15 +1,17 @@
 """Configs as files: reading, writing and comparing them, and finding those of the paper by name."""
 
-import importlib.util
 import json
-from collections.abc import Sequence
+import sys
+import traceback
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from pfgm_jax import defaults
-from pfgm_jax.errors import InputError
+from pfgm_jax import config_fields, defaults
+from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.reading import read_json
 
@@ -32,12 +34,75 @@ def load_experiment(name: str) -> ml_collections.ConfigDict:
       InputError: there is no such config.
     """
     path = folder_of_experiments() / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"pfgm_jax_config_{name}", path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise InputError(f"the config is {name!r}; choose one of {', '.join(experiments())}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+    if not path.is_file():
+        raise InputError(f"the config is {shown(name)}; choose one of {', '.join(experiments())}")
+    return load_file(path)
+
+
+def load_file(path: Path, *arguments: str) -> ml_collections.ConfigDict:
+    """Runs a config file and returns what its function get_config returns.
+
+    Args:
+      path: of the file.
+      *arguments: of get_config.
+
+    Raises:
+      InputError: there is no such file, it fails in any way, or its config has unknown fields or values of other types.
+    """
+    where = f"--config is {path}"
+    if not path.is_file():
+        names = ", ".join(experiments())
+        raise InputError(f"{where}, and there is no such file; give the path of one, or one of {names}")
+    module = types.ModuleType(f"pfgm_jax_config_{path.stem}")
+    module.__file__, sys.modules[module.__name__] = str(path), module
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+        get_config = getattr(module, "get_config", None)
+        config = get_config(*arguments) if callable(get_config) else None
+    except (Exception, SystemExit) as error:  # it is the user's program
+        raise InputError(f"{where}, which fails {_failure(error, path)}; mend the file") from None
+    if not callable(get_config):
+        raise InputError(f"{where}, a file without a function get_config; see configs/digits.py for one")
+    if not isinstance(config, ml_collections.ConfigDict):
+        kind = "nothing" if config is None else f"a value of the type {type(config).__name__}"
+        raise InputError(f"{where}, whose get_config returns {kind}; return a ConfigDict, as configs/digits.py does")
+    if config.is_locked and type(config) is not ml_collections.ConfigDict:
+        config = ml_collections.ConfigDict(config.to_dict())  # which can be overridden
+    try:
+        config_fields.check(config)
+    except InputError as error:
+        raise InputError(f"{error}, in {path}") from None
+    return config
+
+
+def _failure(error: BaseException, path: Path) -> str:
+    """Says in which line of a config file, and with what, it fails."""
+    if isinstance(error, SyntaxError):
+        return f"in line {error.lineno or 1} with a mistake in its Python"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f"in line {frames[-1].lineno} ({shown(frames[-1].line)[1:-1]}) " if frames else ""
+    if isinstance(error, SystemExit):
+        return f"{place}by leaving Python"
+    # What other errors say is often in the words of a library.
+    text = f": {shown(str(error))[1:-1]}" if isinstance(error, InputError | OSError | ImportError) else ""
+    return f"{place}with {type(error).__name__}{text}"
+
+
+def override(config: ml_collections.ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Sets fields of a config.
+
+    Args:
+      config: of a run.
+      overrides: values by "group.field".
+
+    Raises:
+      InputError: there is no such field, or its value is of another type.
+    """
+    known = config_fields.known_fields()
+    for path, value in overrides.items():
+        if path not in known:
+            raise config_fields.unknown_field(path, known)
+        put(config, path, config_fields.converted(path, value, known[path]))
 
 
 def get(config: ml_collections.ConfigDict, path: str) -> Any:
@@ -117,20 +182,32 @@ def make_folder(path: Folder) -> None:
 def read(workdir: Folder) -> ml_collections.ConfigDict:
     """Reads the config that the run in a workdir was started with, filled in.
 
-    Fields that are younger than the run get their defaults.
+    Fields that are younger than the run get their defaults; those that are unknown here are left out, as of a method
+    that was registered then, and is not now.
 
     Raises:
       InputError: there is no run, or its config.json is damaged.
     """
     path = workdir / "config.json"
+    cure = "restore it, or choose another --workdir"
     try:
-        saved = read_json(path, "restore it, or choose another --workdir")
+        saved = read_json(path, cure)
+    except FileNotFoundError:
+        raise InputError(f"--workdir is {workdir}, which holds no run; train first, with --mode train") from None
+    try:
         for group in ("data", "training", "sampling", "model", "optim"):
             saved[group]  # every run has them
+        read = {}
         for group, fields in to_dict(defaults.get_config()).items():
-            saved[group] = {**fields, **saved.get(group, {})} if isinstance(fields, dict) else saved.get(group, fields)
-        return from_dict(saved)
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"--workdir is {workdir}, which holds no run; train first, with --mode train") from None
+            if isinstance(fields, dict):
+                values = saved.get(group, {})
+                read[group] = {name: values.get(name, default) for name, default in fields.items()}
+            else:
+                read[group] = saved.get(group, fields)
+        config = from_dict(read)
+        config_fields.check(config)
+        return config
+    except InputError as error:
+        raise InputError(f"{path} is damaged ({error}); {cure}") from None
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; restore it, or choose another --workdir") from None
+        raise InputError(f"{path} is damaged; {cure}") from None

@@ -4,9 +4,9 @@ import math
 import re
 
 from pfgm_jax import ranges
-from pfgm_jax.metrics.front_ends import FRONT_ENDS
 from pfgm_jax.models.layers import ACTIVATIONS
 from pfgm_jax.ranges import Range
+from pfgm_jax.registry import FRONT_ENDS
 
 # The range of every field whose type alone does not say it. Methods and samplers check their own fields themselves.
 RANGES: dict[str, Range] = {

@@ -1,115 +1,47 @@
-"""The parts of an evaluation: rows that survive interruptions, samples, metrics, likelihoods."""
+"""The parts of an evaluation: samples, metrics, likelihoods."""
 
-import io
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Num
 
 from pfgm_jax import build, datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.folders import Folder
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.metrics.image_files import PictureFolder
-from pfgm_jax.progress import progress_bar
-from pfgm_jax.reading import read_arrays, reason
+from pfgm_jax.pieces import Rows, rows_in_pieces
 from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
 
 log = logging.getLogger("pfgm_jax")
 
-Rows = dict[str, np.ndarray]
 Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
 
 # Number of images that are hashed, evenly spaced in a split.
 HASHED = 4096
-# What a piece of rows holds besides its rows.
-_OF_PIECES = {"first", "seconds"}
-
-
-def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int], Rows]) -> Rows:
-    """Computes rows and saves them piece by piece; reads the pieces that are there already, of whatever lengths.
-
-    All processes must call it; process 0 writes.
-
-    Args:
-      folder: folder for one file per piece, of nothing but these rows.
-      total: number of rows.
-      size: number of rows per piece.
-      compute: number of a piece's first row -> arrays of `size` rows; rows beyond `total` are ignored.
-
-    Returns:
-      Arrays of `total` rows, and of the pieces that they come from the seconds [pieces] and lengths [pieces].
-    """
-    found = sharding.on_first_process(lambda: _count_rows(folder, total))
-    done = int(sharding.first_text("" if found is None else str(found)))
-    pieces, first = [], 0
-    while first < total:
-        if first < done:
-            piece = _read_piece(folder, first)
-        else:
-            start = time.perf_counter()
-            piece = {name: rows[: total - first] for name, rows in compute(first).items()}
-            piece |= {"first": np.array(first), "seconds": np.array(time.perf_counter() - start)}
-            buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **piece)
-            sharding.on_first_process(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
-        pieces.append(piece)
-        first += _length(piece)
-    rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0].keys() - _OF_PIECES}
-    seconds, lengths = np.array([p["seconds"] for p in pieces]), np.array([_length(p) for p in pieces])
-    return {**rows, "seconds": seconds, "lengths": lengths}
-
-
-def _piece(folder: Folder, first: int) -> Folder:
-    return folder / f"{first:08}.npz"
-
-
-def _read_piece(folder: Folder, first: int) -> Rows:
-    content = read_arrays(_piece(folder, first), "it", "it is damaged")
-    if not isinstance(content, dict):
-        raise InputError("it holds a single array")
-    return content
-
-
-def _length(piece: Rows) -> int:
-    return next(len(rows) for name, rows in piece.items() if name not in _OF_PIECES)
-
-
-def _count_rows(folder: Folder, total: int) -> int:
-    """Counts the rows of the pieces up to the first one that is missing or damaged, or to `total`."""
-    first = 0
-    while first < total and _piece(folder, first).exists():
-        try:
-            piece = _read_piece(folder, first)
-            length = _length(piece)
-            if piece["first"] != first or not length:
-                raise InputError(f"it holds {length} rows from number {piece['first']} on")
-        except Exception as error:  # arrays of other names or shapes than a piece's can fail in any way
-            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), reason(error))
-            break
-        first += length
-    return first
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
-    """Draws `samples` in stored form with the run's seed, and counts the network's `evaluations`.
-
-    Samples that `folder`/pieces holds already are not drawn again.
+    """Draws samples with the run's seed; those that `folder`/pieces holds already are not drawn again.
 
     Args:
       model: a trained model.
       folder: of its samples; see `results.samples_folder`.
       n: how many.
 
+    Returns:
+      `samples` in stored form [n, H, W, C], the number of network `evaluations` of each, and what `rows_in_pieces`
+      adds.
+
     Raises:
+      WorkdirInUseError: another process is drawing them.
       SolveError: the ODE could not be solved.
     """
     size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
@@ -120,24 +52,7 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
         Solution(*(part[:keep] for part in batch)).check(first)
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
-    return rows_in_pieces(folder / "pieces", n, size, compute)
-
-
-def draw(model: TrainedModel, n: int) -> tuple[Float[np.ndarray, "n H W C"], Int[np.ndarray, " n"]]:
-    """Draws n samples with the run's seed, and shows a progress bar.
-
-    Returns:
-      Samples in network units, and the number of network evaluations of each.
-
-    Raises:
-      SolveError: the ODE could not be solved.
-    """
-    batches = []
-    with progress_bar(n, "sample") as bar:
-        for batch in model.draw(n, model.config.seed):
-            batches.append(batch.check(bar.n))
-            bar.update(len(batch.x))
-    return np.concatenate([b.x for b in batches]), np.concatenate([b.evaluations for b in batches])
+    return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
 
 
 def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder) -> dict[str, Any]:
@@ -245,7 +160,7 @@ def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)
         return {"bits": bits, "evaluations": np.asarray(found.evaluations)}
 
-    rows = rows_in_pieces(folder / "pieces", len(images), size, compute)
+    rows = rows_in_pieces(folder / "pieces", len(images), size, compute, "image")
     return BitsPerDim(rows["bits"], rows["evaluations"], np.isfinite(rows["bits"]))
 
 

@@ -5,12 +5,32 @@ import pathlib
 
 from etils import epath
 
+from pfgm_jax.errors import InputError, shown
+
 Folder = pathlib.Path | epath.Path
 
 
-def to_folder(name: str) -> Folder:
-    """Converts a name to a folder; a name with a scheme such as gs:// refers to an object store."""
-    return epath.Path(name) if "://" in name else pathlib.Path(name)
+def to_folder(name: str | Folder) -> Folder:
+    """Converts a name to a folder; a name with a scheme such as gs:// refers to an object store.
+
+    Raises:
+      InputError: it is not a name, or of a store that cannot be reached.
+    """
+    if isinstance(name, Folder):
+        return name
+    if not isinstance(name, str) or not name.isprintable() or not name:
+        raise InputError(f"--workdir is {shown(name)}; give the name of a folder")
+    if "://" not in name:
+        return pathlib.Path(name)
+    try:
+        folder = epath.Path(name)
+        folder.exists()
+    except ImportError as error:
+        package = error.name or "gcsfs"
+        raise InputError(f"--workdir is {name}, which needs the package {package}: pip install {package}") from None
+    except Exception:  # each store fails in its own way
+        raise InputError(f"--workdir is {name}, which cannot be reached; see that it exists and that you may") from None
+    return folder
 
 
 def is_local(folder: Folder) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int, Num, PyTree
 
 from pfgm_jax import build, latents, likelihood, models, sampling
+from pfgm_jax.arguments import to_array
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, shown
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Network
@@ -181,11 +182,14 @@ class Generator:
 
 def _rows(context: Context, n: int) -> Context:
     """Returns the context as arrays of n rows."""
-    arrays = {name: np.asarray(rows) for name, rows in context._asdict().items() if rows is not None}
+    if not isinstance(context, Context):
+        raise InputError(f"the context is {shown(context)}; give a pfgm_jax.Context")
+    given = {name: rows for name, rows in context._asdict().items() if rows is not None}
+    arrays = {name: to_array(f"the context's {name}s", rows) for name, rows in given.items()}
     for name, rows in arrays.items():
         if rows.ndim == 0 or len(rows) != n:
-            shown = f"{len(rows)} rows" if rows.ndim else f"the single value {rows}"
-            raise InputError(f"the context's {name} has {shown} for {n} images; give one row for each image")
+            found = f"{len(rows)} rows" if rows.ndim else f"the single value {rows}"
+            raise InputError(f"the context's {name} has {found} for {n} images; give one row for each image")
     return Context(**arrays)
 
 

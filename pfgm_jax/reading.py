@@ -113,6 +113,8 @@ def reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
+    if isinstance(error, zipfile.BadZipFile):
+        return "a checksum in it is wrong" if "CRC" in str(error) else "it is not a whole zip archive"
     if isinstance(error, MemoryError):
         return "it does not fit in memory"
     return "its content is damaged or of another format"

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, shown
 
 
 class Registry:
@@ -23,7 +23,7 @@ class Registry:
         self._entries = dict(entries)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return isinstance(name, str) and name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -37,8 +37,8 @@ class Registry:
         Raises:
           InputError: no object has this name.
         """
-        if name not in self._entries:
-            raise InputError(f"{self.field} is {name!r}; choose one of {', '.join(self)}")
+        if name not in self:
+            raise InputError(f"{self.field} is {shown(name)}; choose one of {', '.join(self)}")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")
@@ -138,3 +138,6 @@ FEATURES = Registry(
         "pixels": "pfgm_jax.metrics.pixels:create",
     },
 )
+
+# Of the features `inception`; see `metrics.front_ends`.
+FRONT_ENDS = ("tensorflow", "pytorch-fid")

@@ -63,7 +63,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       already, only the rest was drawn; if it had more, they stay.
 
     Raises:
-      InputError: the config is wrong, or there is no such checkpoint.
+      InputError: the config is wrong, there is no such checkpoint, or another process is drawing the same samples.
       SolveError: the ODE could not be solved.
     """
     model = workdirs.load_model(config, workdir)
@@ -87,8 +87,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
 
     Args:
       config: of the run; sampling and eval may differ.
-      workdir: of the run; receives eval/<step>.json, and pictures and tables in eval/<step>/. Where another evaluation of
-        the step has these names, theirs have a hash.
+      workdir: of the run; receives eval/<step>.json, and pictures and tables in eval/<step>/. Where another evaluation
+        of the step has these names, theirs have a hash.
 
     Returns:
       A report for each step of `eval.checkpoints`.

@@ -51,6 +51,7 @@ def start_processes(multihost: bool) -> None:
     several_tpu_hosts = "," in environment.get("TPU_WORKER_HOSTNAMES", "")
     if jax.distributed.is_initialized() or not (multihost or several_tpu_hosts or any(n > 1 for n in counts)):
         return
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         count, number = (
             int(environment[name]) if name in environment else None for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -58,7 +59,7 @@ def start_processes(multihost: bool) -> None:
         jax.distributed.initialize(num_processes=count, process_id=number, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
         if threading.current_thread() is threading.main_thread():
             # JAX has installed a handler for a service that is not used here.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, handler)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"the processes of this run cannot be connected ({error}); where no cluster says who they are, set "

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pfgm_jax.errors import InputError
-from pfgm_jax.torch_pickle import Machine, RefusedError, Storage
+from pfgm_jax.reading import reason
+from pfgm_jax.torch_pickle import DamageError, Machine, RefusedError, Storage
 
 # A checkpoint's pickle holds only names and shapes; its tensors are stored separately.
 LARGEST_PICKLE = 1 << 26
@@ -36,6 +37,8 @@ def read_torch_file(path: Path) -> Any:
         containers, text and numbers.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DamageError("it is not a regular file")
         with path.open("rb") as file:
             old = file.read(1) == b"\x80"  # the first byte of a pickle
             file.seek(0)
@@ -52,7 +55,8 @@ def read_torch_file(path: Path) -> Any:
 
 def _plain(error: Exception) -> str:
     """Returns an error's message as one printable line, because it may contain text from the file."""
-    text = str(error) or type(error).__name__
+    ours = isinstance(error, RefusedError | DamageError)
+    text = str(error) if ours else reason(error)
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
@@ -60,10 +64,10 @@ def _read_archive(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(pickles) != 1:
-            raise ValueError("it is a zip archive, but not one that torch.save wrote")
+            raise DamageError("it is a zip archive, but not one that torch.save wrote")
         prefix = pickles[0].removesuffix("data.pkl")
         if f"{prefix}byteorder" in archive.namelist() and _part(archive, f"{prefix}byteorder", 16) != b"little":
-            raise ValueError("it was written on a big-endian machine")
+            raise DamageError("it was written on a big-endian machine")
         storages: dict[str, Storage] = {}
 
         def storage(reference: Any) -> Storage:
@@ -73,7 +77,7 @@ def _read_archive(file: BinaryIO) -> Any:
                 size = count * dtype.itemsize
                 content = _part(archive, f"{prefix}data/{key}", size)
                 if len(content) != size:
-                    raise ValueError(f"tensor storage {key} has {len(content)} bytes instead of {size}")
+                    raise DamageError(f"tensor storage {key} has {len(content)} bytes instead of {size}")
                 storages[key] = Storage(np.frombuffer(content, dtype))
             return storages[key]
 
@@ -84,7 +88,7 @@ def _part(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > most:
         # Torch does not compress. A forged file could use compression to fill the memory.
-        raise ValueError(f"its part {name} is compressed or larger than {most} bytes")
+        raise DamageError(f"its part {name} is compressed or larger than {most} bytes")
     return archive.read(entry)
 
 
@@ -100,7 +104,7 @@ def _read_old(file: BinaryIO, size: int) -> Any:
             raise RefusedError("it has a tensor's storage within another one")
         if key not in storages:
             if not isinstance(count, int) or not 0 <= count * dtype.itemsize <= left:
-                raise ValueError(f"its tensor storage {key} cannot have {count} numbers")
+                raise DamageError(f"its tensor storage {key} cannot have {count} numbers")
             left -= count * dtype.itemsize
             storages[key] = Storage(np.empty(count, dtype))
         return storages[key]
@@ -110,19 +114,19 @@ def _read_old(file: BinaryIO, size: int) -> Any:
 
     run = lambda find: Machine(find).run(_next_pickle(file))
     if run(none) != _OLD_MAGIC_NUMBER or run(none) != _OLD_VERSION:
-        raise ValueError("it is a pickle, but not one that torch.save wrote")
+        raise DamageError("it is a pickle, but not one that torch.save wrote")
     if not run(none)["little_endian"]:
-        raise ValueError("it was written on a big-endian machine")
+        raise DamageError("it was written on a big-endian machine")
     content = run(storage)
     keys = run(none)
     if sorted(keys) != sorted(storages):
-        raise ValueError("the storages that it lists are not those of its tensors")
+        raise DamageError("the storages that it lists are not those of its tensors")
     for key in keys:
         numbers = storages[key].numbers
         count = int.from_bytes(file.read(8), "little")
         stored = file.read(numbers.nbytes)
         if count != numbers.size or len(stored) != numbers.nbytes:
-            raise ValueError(f"tensor storage {key} is cut off or has {count} numbers instead of {numbers.size}")
+            raise DamageError(f"tensor storage {key} is cut off or has {count} numbers instead of {numbers.size}")
         numbers[:] = np.frombuffer(stored, numbers.dtype)
     return content
 
@@ -132,7 +136,7 @@ def _next_pickle(file: BinaryIO) -> bytes:
     start = file.tell()
     for _ in pickletools.genops(file):
         if file.tell() - start > LARGEST_PICKLE:
-            raise ValueError(f"it has a pickle of more than {LARGEST_PICKLE} bytes")
+            raise DamageError(f"it has a pickle of more than {LARGEST_PICKLE} bytes")
     length = file.tell() - start
     file.seek(start)
     return file.read(length)

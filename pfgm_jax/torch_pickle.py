@@ -30,6 +30,10 @@ class RefusedError(Exception):
     """The pickle asks for something that no checkpoint needs."""
 
 
+class DamageError(Exception):
+    """The pickle, or the file around it, is not as torch writes it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Function:
     """A name that the pickle may ask for, and what the machine does in its place."""
@@ -72,7 +76,7 @@ class Machine:
                 return self._stack.pop()
             if not (self._push(instruction.name, argument) or self._combine(instruction.name)):
                 raise RefusedError(f"its instruction {instruction.name} is one that no checkpoint needs")
-        raise ValueError("its pickle does not end")
+        raise DamageError("its pickle does not end")
 
     def _push(self, instruction: str, argument: Any) -> bool:
         """Carries out an instruction that pushes a value or keeps one; returns whether it is such."""
@@ -154,7 +158,7 @@ class Machine:
 
     def _top(self, kind: type) -> Any:
         if not isinstance(self._stack[-1], kind):
-            raise ValueError(f"its pickle takes something for a {kind.__name__} that is none")
+            raise DamageError(f"its pickle takes something for a {kind.__name__} that is none")
         return self._stack[-1]
 
     def _set_items(self, items: list[Any]) -> None:
@@ -178,12 +182,12 @@ def _look_up(module: Any, name: Any) -> Any:
 def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, stride: tuple, *_: Any) -> np.ndarray:
     numbers = storage.numbers
     if not all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *stride)):
-        raise ValueError("a tensor's shape is not made of integers")
+        raise DamageError("a tensor's shape is not made of integers")
     size = math.prod(shape)
     reach = offset + sum((n - 1) * s for n, s in zip(shape, stride, strict=True)) + 1 if size else 0
     # No tensor of a checkpoint is larger than what is stored of it.
     if max(reach, size) > numbers.size:
-        raise ValueError(f"a tensor of shape {shape} reaches beyond its storage")
+        raise DamageError(f"a tensor of shape {shape} reaches beyond its storage")
     strides = [s * numbers.itemsize for s in stride]
     return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides, writeable=False)
 

@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from pfgm_jax import build, config_files, folders, latents
+from pfgm_jax import arguments, build, config_files, folders, latents
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
@@ -103,8 +103,9 @@ class TrainedModel:
           InputError: the context is of another number of samples.
           SolveError: the ODE could not be solved.
         """
+        n, seed = arguments.to_integer("n", n, 1), arguments.to_seed(seed)
         if sampler is not None:
-            return self._with_sampler(sampler).sample(n, seed, context)
+            return self._with_sampler(sampler if isinstance(sampler, str) else repr(sampler)).sample(n, seed, context)
         size = self.generator.batch_size(n)
         x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
@@ -128,10 +129,11 @@ class TrainedModel:
           InputError: they are not latents of the model, or the context is of another number of them.
           SolveError: the ODE could not be solved.
         """
-        z = np.asarray(z, np.float32)
-        if z.shape[1:] != self.shape or not np.isfinite(z).all():
-            shown = ", ".join(map(str, self.shape))
-            raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {shown}]")
+        with np.errstate(over="ignore"):
+            z = arguments.to_array("the latents", z).astype(np.float32)
+        if z.shape[1:] != self.shape or not z.size or not np.isfinite(z).all():
+            wanted = ", ".join(map(str, self.shape))
+            raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {wanted}]")
         return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, context)))
 
     def interpolate(
@@ -143,11 +145,11 @@ class TrainedModel:
           InputError: they are not images of the model, or not as many.
           SolveError: the ODE could not be solved.
         """
+        steps = arguments.to_integer("steps", steps, 2)
+        start, end = self.check(start), self.check(end)
+        if start.shape != end.shape:
+            raise InputError(f"{len(start)} and {len(end)} images cannot be paired; give as many of both")
         a, b = self.encode(start), self.encode(end)
-        if a.shape != b.shape or steps < 2:
-            raise InputError(
-                f"{len(a)} and {len(b)} images in {steps} steps; give as many of both, and at least 2 steps"
-            )
         path = np.asarray(latents.interpolate(jnp.asarray(a), jnp.asarray(b), jnp.linspace(0.0, 1.0, steps)))
         return self.decode(path.reshape(-1, *self.shape)).reshape(path.shape)
 
@@ -172,6 +174,7 @@ class TrainedModel:
           InputError: they are not images of the model, or the context is of another number of them.
           SolveError: the ODE could not be solved.
         """
+        seed, draws = arguments.to_seed(seed), arguments.to_integer("draws", draws, 1)
         images = self.check(images)
         pieces = self.bits(images, np.arange(len(images), dtype=np.int32), seed, draws, context)
         return np.concatenate([piece.check(first).mean for first, piece in pieces])
@@ -216,17 +219,21 @@ class TrainedModel:
         Raises:
           InputError: they are not images of the model.
         """
-        images, levels = np.asarray(images), self.scaling.levels
-        shown = ", ".join(map(str, self.shape))
+        images, levels = arguments.to_array("the images", images), self.scaling.levels
+        wanted = ", ".join(map(str, self.shape))
         if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
-            raise InputError(f"the images have shape {images.shape}; the model takes [n, {shown}]")
+            raise InputError(f"the images have shape {images.shape}; the model takes [n, {wanted}]")
         if levels and images.dtype != np.uint8:
             raise InputError(f"the images are {images.dtype}; give uint8 with grey levels 0 to {levels - 1}")
         if levels and images.max() >= levels:
             raise InputError(f"an image has grey level {images.max()}; the model knows 0 to {levels - 1}")
-        if not levels and not np.isfinite(images).all():
-            raise InputError("some vectors are not finite; leave them out")
-        return images if levels else images.astype(np.float32)
+        if levels:
+            return images
+        with np.errstate(over="ignore"):
+            vectors = images.astype(np.float32)
+        if not np.isfinite(vectors).all():
+            raise InputError("some vectors are not finite in float32; leave them out")
+        return vectors
 
 
 def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:
@@ -240,15 +247,10 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
     Raises:
       InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
     """
-    folder = folders.to_folder(workdir) if isinstance(workdir, str) else workdir
-    config = config_files.read(folder).lock()  # fields cannot be added
+    folder = folders.to_folder(workdir)
+    config = config_files.read(folder)
     saved = config.copy_and_resolve_references()
-    try:
-        config.update_from_flattened_dict(overrides)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"an override does not fit the config ({error}); pfgm_jax/defaults.py lists all fields"
-        ) from None
+    config_files.override(config, overrides)
     config_lib.validate(config)
     config_lib.check_same_model(config, saved)
     return TrainedModel(config, *load_params(folder, step))
@@ -260,6 +262,7 @@ def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
     Raises:
       InputError: there is no such checkpoint.
     """
+    step = None if step is None else arguments.to_integer("step", step, 0)
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")

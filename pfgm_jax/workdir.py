@@ -6,7 +6,7 @@ import logging
 import ml_collections
 
 from pfgm_jax import config as config_lib
-from pfgm_jax import config_files, interruption
+from pfgm_jax import config_files, locks
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
@@ -44,7 +44,7 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
                 "--workdir, or begin again there with --config.training.restart=True"
             )
     config_files.make_folder(workdir)
-    stack.enter_context(interruption.only_writer(workdir))
+    stack.enter_context(locks.only_writer(workdir))
     for change in config_files.differences(config, saved) if saved else ():
         log.info("Unlike before, %s", change)
     saved = config.copy_and_resolve_references()

@@ -12,10 +12,10 @@ ALL = [*SOURCES, *Path("tests").glob("*.py"), *Path("benchmarks").glob("*.py")]
 
 # From the bottom up. A module imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    ["errors", "context", "keys"],
-    ["ranges", "registry", "folders", "sharding"],
+    ["errors", "context", "keys", "version"],
+    ["ranges", "registry", "arguments", "folders", "sharding"],
     ["reading"],
-    ["kept_steps"],
+    ["kept_steps", "locks", "seals"],
     [
         "defaults",
         "downloads",
@@ -30,7 +30,7 @@ LAYERS = [
     ["datasets", "models", "plots"],
     ["methods"],
     ["samplers", "charges"],
-    ["sampling", "latents", "likelihood"],
+    ["sampling", "latents", "likelihood", "pieces"],
     ["config_fields"],
     ["config_files", "training.state", "training.writers", "metrics"],
     ["config_ranges"],

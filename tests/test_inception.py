@@ -91,7 +91,7 @@ def weights_file(tensors, tmp_path_factory):
 def extractors(weights_file):
     """One of each front end, with the same weights and so the same compiled network."""
     params, digest = weights.load_weights(weights_file)
-    return {name: InceptionExtractor(params, digest, name, batch_size=2) for name in front_ends.FRONT_ENDS}
+    return {name: InceptionExtractor(params, digest, name, batch_size=2) for name in FRONT_ENDS}
 
 
 def error_of(result, expected):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import run_lib
-from pfgm_jax import config_files, interruption
+from pfgm_jax import config_files, locks
 from pfgm_jax.errors import WorkdirInUseError
 from tests import killing
 from tests.killing import FLAGS, start
@@ -54,6 +54,7 @@ def test_a_second_interrupt_ends_at_once():
         "import os, signal, time\nfrom pfgm_jax import interruption\n"
         "with interruption.stop_requests() as request:\n"
         "    os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while request.signal is None: time.sleep(0.01)\n"
         "    assert request.exit_status == 143\n"
         "    os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
     )
@@ -63,11 +64,11 @@ def test_a_second_interrupt_ends_at_once():
 def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process = start(tmp_path, "--config.training.n_iters=1000000")
     wait_for_step(tmp_path, 2, process)
-    with pytest.raises(WorkdirInUseError, match=rf"in which process {process.pid} on .*, since .*, is writing; wait"):
+    with pytest.raises(WorkdirInUseError, match=rf"process {process.pid} on .*, since .*, is writing in .*; wait"):
         run_lib.train(config_files.read(tmp_path), tmp_path)
     process.kill()
     process.communicate()
-    with interruption.only_writer(tmp_path):  # the dead hold no locks
+    with locks.only_writer(tmp_path):  # the dead hold no locks
         pass
 
 

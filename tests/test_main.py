@@ -22,11 +22,11 @@ REFUSED = [
     ),
     (
         ["--mode", "train", "--config", "configs/digits.py", "--config.training.batchsize=3"],
-        "a --config override names a field that does not exist",
+        "training.batchsize is not a field of the config: did you mean training.batch_size?",
     ),
     (
         ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=fast"],
-        "flag --config.optim.lr=fast: could not convert string to float",
+        "optim.lr is 'fast'; give a number, between",
     ),
     (
         ["--mode", "train", "--config", "configs/digits.py", "--config.optim.lr=-1"],

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from pfgm_jax import datasets
-from pfgm_jax.commands import command_line
 from pfgm_jax.commands import metrics as metrics_command
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics import (
     frechet_distance,
     precision_recall,
 )
+from tests.command_lines import outcomes
 
 
 @pytest.fixture
@@ -126,9 +126,6 @@ def test_command_prints_a_table(pictures, tmp_path):
     assert (table["samples"], table["precision"], table["recall"]) == ("30", "1", "1") and float(table["fid"]) < 1e-9
 
 
-def test_command_fails_with_one_sentence(monkeypatch, capsys):
-    monkeypatch.setattr(command_line, "set_up_logging", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["", "--samples=x"])
-    assert metrics_command.main("python -m pfgm_jax.metrics") == 1
+def test_command_fails_with_one_sentence():
     sentence = "error: the following arguments are required: --reference; see python -m pfgm_jax.metrics --help\n"
-    assert capsys.readouterr() == ("", sentence)
+    assert outcomes("pfgm_jax.metrics", [["--samples=x"]]) == [[1, sentence]]

@@ -93,7 +93,7 @@ def test_pieces_are_of_one_place_and_whole(workdir):  # noqa: F811
     folder = run_lib.sample(config, workdir)
     before = contents(folder)
     for damage in ("copied", "cut", "emptied"):
-        pieces = sorted((folder / "pieces").iterdir())
+        pieces = sorted((folder / "pieces").glob("*.npz"))
         assert [piece.name for piece in pieces] == ["00000000.npz", "00000004.npz", "00000008.npz"]
         whole = pieces[0].read_bytes()
         pieces[1].write_bytes({"copied": whole, "cut": whole[:100], "emptied": b""}[damage])

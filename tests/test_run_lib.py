@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"seed": 2**33}, "seed is 8589934592; give an integer of at least 0 and below 2\\^32"),
         ({"model.ch_mult": (1.5, 2)}, r"model.ch_mult is \(1.5, 2\); give a tuple of at least one integer"),
         ({"optim.grad_clip": 0.0}, "optim.grad_clip is 0.0; give a positive number"),
-        ({"optim.lr": float("nan")}, "optim.lr is nan; give a number above 0"),
+        ({"optim.lr": float("nan")}, "optim.lr is nan; give a number, between"),
         ({"model.dtype": "float16"}, "model.dtype is 'float16'; choose one of float32, bfloat16"),
         ({"model.fir_kernel": (1,)}, r"model.fir_kernel is \(1,\); give a tuple of 2 to 16 numbers"),
         ({"model.progressive": "skip"}, "model.progressive is 'skip'; choose one of none, output_skip, residual"),

@@ -102,7 +102,7 @@ def test_refuses_latents_and_overrides_that_do_not_fit(model, workdir, tmp_path)
         model.decode(np.zeros((1, 2)))
     with pytest.raises(InputError, match="the latents have shape"):
         model.decode(np.full((1, 8, 8, 1), np.nan))
-    with pytest.raises(InputError, match="an override does not fit"):
+    with pytest.raises(InputError, match="sampling.solver is not a field of the config: did you mean"):
         load_with(workdir, {"sampling.solver": "euler"})
     with pytest.raises(InputError, match="sampling.ode_solver is 'rk4'"):
         load_with(workdir, {"sampling.ode_solver": "rk4"})

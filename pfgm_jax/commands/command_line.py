@@ -1,22 +1,28 @@
-"""What the commands share: flags, logging, and errors as one sentence with exit status 1."""
+"""What the commands share: flags, logging, and errors as one sentence with exit status 1.
+
+Nothing here imports JAX, so that `--help` and mistakes in flags are answered at once.
+"""
 
 import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from tqdm import tqdm
 
-from pfgm_jax import config_files, sharding
-from pfgm_jax.errors import PfgmError, StorageError
+from pfgm_jax import config_files
+from pfgm_jax.commands.config_flag import ConfigError, ConfigParser, value_error
+from pfgm_jax.errors import PfgmError
 
 FLAGS = flags.FLAGS
 _HELP = {"-h", "--help", "-help", "--helpshort", "--helpfull"}
@@ -35,6 +41,7 @@ def run(
       more: how many may follow these.
     """
     sys.modules["__main__"].__doc__ = usage
+    keep_compilations()  # a config file may import JAX
     parser = functools.partial(_parse_flags, command=command, operands=operands, more=more)
     try:
         app.run(functools.partial(_guarded, main), flags_parser=parser)
@@ -45,70 +52,112 @@ def run(
         raise
 
 
+def define_config(help_text: str, required: bool) -> None:
+    """Defines --config, and the overrides of its fields that follow on the command line."""
+    try:
+        config_flags.DEFINE_config_file("config", None, help_text, flag_values=FLAGS)
+    except flags.Error as error:  # of a file of flags
+        fail(str(error))
+    if required:
+        flags.mark_flag_as_required("config", flag_values=FLAGS)
+
+
+class _AboveBars(logging.StreamHandler):
+    """Writes lines above progress bars rather than into them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            self.handleError(record)
+
+
 def set_up_logging() -> None:
     """Sends what pfgm_jax reports, and only that, to the terminal."""
     # Orbax tells of every file, and prints tracebacks of errors that it raises again later.
     absl_logging.set_verbosity(absl_logging.FATAL)
     log = logging.getLogger("pfgm_jax")
-    threading.excepthook = lambda error: log.debug("in a thread", exc_info=error.exc_value)
+    # Its threads stumble on what their own errors have left.
+    in_thread = lambda error: log.debug("in a thread", exc_info=error.exc_value)
+    threading.excepthook = in_thread
+    in_main = sys.unraisablehook
+    sys.unraisablehook = lambda error: (
+        in_main if threading.current_thread() is threading.main_thread() else in_thread
+    )(error)
     log.setLevel(logging.INFO)
-    log.addHandler(logging.StreamHandler())
+    log.addHandler(_AboveBars())
     log.propagate = False
+    # Libraries warn with lines of their source.
+    warnings.showwarning = lambda message, *_, **__: log.warning("%s", " ".join(str(message).split()))
 
 
 def keep_compilations() -> None:
-    """Keeps what XLA compiles in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR says where."""
-    if jax.config.values["jax_compilation_cache_dir"]:
-        return
+    """Keeps what XLA compiles in the user's cache folder; call it before JAX is imported.
+
+    JAX_COMPILATION_CACHE_DIR says where else, and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS what is worth keeping.
+    """
+    # By default only what took a second to compile is kept; a start compiles dozens of smaller ones.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     with contextlib.suppress(RuntimeError):  # there are users without a home
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        jax.config.update("jax_compilation_cache_dir", str(cache / "pfgm_jax" / "jax"))
-        # By default only what took a second to compile is kept; a start compiles dozens of smaller ones.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "pfgm_jax" / "jax"))
 
 
-def report_from_first_process_only() -> None:
-    """Silences all but warnings in the other processes of a run."""
-    if not sharding.is_first():
-        logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Ends the process with status 1 and one sentence where an error is addressed to the user, or the disk is full."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except PfgmError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        # Nobody reads what is printed, as behind `| head`.
+        os._exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        fail(f"{error}; what was saved before is good: see that it can be read and written, and run again")
+
+
+def fail(sentence: str) -> NoReturn:
+    """Prints a sentence and ends the process at once, with status 1.
+
+    An orderly exit would wait for other processes of the run, which may be waiting for this one; and threads of the
+    storage library would print what they stumble on.
+    """
+    with contextlib.suppress(OSError):
+        # In one piece: other threads may be printing.
+        sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
+        sys.stderr.flush()
+        sys.stdout.flush()
+    os._exit(1)
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     set_up_logging()
-    try:
-        keep_compilations()
+    with errors_as_sentences():
         main(argv[1:])
-    except PfgmError as error:
-        # After a failed write an orderly exit would have threads of the storage library print what they stumble on.
-        _fail(str(error), at_once=isinstance(error, StorageError))
-    except OSError as error:
-        cure = "see that it can be written, or choose another --workdir, and run again"
-        _fail(f"{error}; what was saved before is good: {cure}", at_once=True)
 
 
 def _parse_flags(argv: list[str], command: str, operands: tuple[str, ...], more: int) -> list[str]:
     """Parses flags; an error in them or in the config becomes one sentence."""
+    FLAGS["config"].parser = ConfigParser()
     try:
         rest = FLAGS(_with_paths_of_experiments(argv))
-        if FLAGS["config"].present:
-            config_path = config_flags.get_config_filename(FLAGS["config"])
-            if not Path(config_path).is_file():
-                names = ", ".join(config_files.experiments())
-                _fail(f"--config is {config_path}, and there is no such file; give the path of one, or one of {names}")
+    except ConfigError as error:
+        fail(str(error))
+    except flags.IllegalFlagValueError as error:
+        fail(value_error(str(error)) or f"{error}; see {command} --help")
     except flags.Error as error:
-        _fail(f"{error}; see {command} --help")
-    except (AttributeError, KeyError) as error:
-        if "get_config" in str(error):
-            _fail(f"--config names a file without a function get_config ({error}); see configs/digits.py for one")
-        _fail(
-            f"a --config override names a field that does not exist ({error}); pfgm_jax/defaults.py lists all of them"
-        )
-    except (OSError, ImportError, SyntaxError, TypeError) as error:
-        _fail(f"--config cannot be loaded ({error}); give the path of a file in configs/")
+        fail(f"{error}; see {command} --help")
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        fail(f"a --config override has a value that is none of its field's; see {command} --help")
     if len(rest) > 1 + len(operands) + more:
-        _fail(f"{rest[1 + len(operands) + more]!r} is not a flag; see {command} --help")
+        fail(f"{rest[1 + len(operands) + more]!r} is not a flag; see {command} --help")
     if len(rest) < 1 + len(operands):
-        _fail(f"{operands[len(rest) - 1]} is missing; see {command} --help")
+        fail(f"{operands[len(rest) - 1]} is missing; see {command} --help")
     return rest
 
 
@@ -125,14 +174,3 @@ def _with_paths_of_experiments(argv: list[str]) -> list[str]:
             path = str(config_files.folder_of_experiments() / f"{name}.py")
             found[place] = f"{flag}={path}" if equals else path
     return found
-
-
-def _fail(sentence: str, at_once: bool = False) -> NoReturn:
-    # In one piece: other threads may be printing.
-    sys.stderr.write(f"error: {' '.join(sentence.split())}\n")
-    sys.stderr.flush()
-    # Among several processes too: an orderly exit waits for the others, which may be waiting for this one.
-    if at_once or jax.distributed.is_initialized():
-        sys.stdout.flush()
-        os._exit(1)
-    sys.exit(1)

@@ -6,15 +6,14 @@ python -m pfgm_jax.convert FILE.pth --config configs/cifar10.py --workdir DIR
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
+from pfgm_jax import convert
 from pfgm_jax.commands import command_line
-from pfgm_jax.convert import convert_to_workdir
 
 
 def run(operands: list[str]) -> None:
     """Converts the file."""
-    convert_to_workdir(Path(operands[0]), flags.FLAGS.config, Path(flags.FLAGS.workdir))
+    convert.convert_to_workdir(Path(operands[0]), flags.FLAGS.config, Path(flags.FLAGS.workdir))
 
 
 def main(program: str) -> None:
@@ -24,7 +23,6 @@ def main(program: str) -> None:
       program: how it is called, for messages.
     """
     flags.DEFINE_string("workdir", None, "A new folder, which receives the run.", required=True)
-    config_flags.DEFINE_config_file("config", None, "The config of its network; --config.GROUP.FIELD=VALUE overrides.")
-    flags.mark_flag_as_required("config")
+    command_line.define_config("The config of its network; --config.GROUP.FIELD=VALUE overrides.", required=True)
     usage = (__doc__ or "").replace("python -m pfgm_jax.convert", program)
     command_line.run(run, program, usage, ("the checkpoint file",))

@@ -4,16 +4,19 @@ python -m pfgm_jax.datasets prepare cifar10|celeba|lsun_bedroom [--data_dir DIR]
 python -m pfgm_jax.datasets info --config configs/celeba.py [--picture data.png]
 """
 
-import jax
-import numpy as np
 from absl import flags
-from ml_collections import config_flags
+from etils import epy
 
-from pfgm_jax import build, datasets, pictures
-from pfgm_jax import config as config_lib
 from pfgm_jax.commands import command_line
-from pfgm_jax.datasets.prepare import prepare
 from pfgm_jax.errors import InputError
+
+with epy.lazy_imports():  # `--help` does not wait for JAX
+    import jax
+    import numpy as np
+
+    from pfgm_jax import build, datasets, pictures
+    from pfgm_jax import config as config_lib
+    from pfgm_jax.datasets import prepare
 
 FLAGS = flags.FLAGS
 EXAMPLES = 64
@@ -50,7 +53,7 @@ def run(operands: list[str]) -> None:
     """Runs a command."""
     command, *names = operands
     if command == "prepare" and len(names) == 1:
-        prepare(names[0], datasets.data_dir(FLAGS.data_dir))
+        prepare.prepare(names[0], datasets.data_dir(FLAGS.data_dir))
     elif command == "info" and not names:
         if FLAGS.config is None:
             raise InputError("--config is missing; give the path of a config, or the name of one in configs/")
@@ -68,6 +71,6 @@ def main(program: str) -> None:
     flags.DEFINE_string("data_dir", "", "Folder of data sets; by default TFDS_DATA_DIR or ~/.cache/pfgm_jax.")
     flags.DEFINE_string("picture", "data.png", "What `info` writes.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
-    config_flags.DEFINE_config_file("config", None, help_text)
+    command_line.define_config(help_text, required=False)
     usage = (__doc__ or "").replace("python -m pfgm_jax.datasets", program)
     command_line.run(run, program, usage, ("a command, prepare or info,",), more=1)

@@ -13,22 +13,20 @@ Prints `name: value`, one a line.
 
 import argparse
 import functools
-import sys
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
+from etils import epy
 
-from pfgm_jax import datasets
+from pfgm_jax import datasets, metrics
 from pfgm_jax.commands import command_line
-from pfgm_jax.errors import InputError, PfgmError
-from pfgm_jax.metrics.evaluate import evaluate
-from pfgm_jax.metrics.features import Extractor, ExtractorOptions, create_extractor, extract, feature_chunks
-from pfgm_jax.metrics.front_ends import FRONT_ENDS
-from pfgm_jax.metrics.image_files import PictureFolder, array_names, read_array
-from pfgm_jax.metrics.reference import reference_statistics
-from pfgm_jax.metrics.statistics import Statistics, collect_statistics, load_statistics
-from pfgm_jax.registry import FEATURES
+from pfgm_jax.errors import InputError
+from pfgm_jax.registry import FEATURES, FRONT_ENDS
+
+with epy.lazy_imports():  # `--help` does not wait for JAX
+    import numpy as np
+
+    from pfgm_jax.metrics import features, image_files, statistics
 
 ARRAY_FILES = (".npz", ".npy")
 STATISTICS = {"mu", "sigma", "pool_3"}
@@ -57,15 +55,15 @@ def _arguments(program: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _read(path: Path, flag: str) -> np.ndarray | PictureFolder:
+def _read(path: Path, flag: str) -> "np.ndarray | image_files.PictureFolder":
     if path.is_dir():
-        return PictureFolder(path)
+        return image_files.PictureFolder(path)
     if path.suffix in ARRAY_FILES and path.is_file():
-        return read_array(path)
+        return image_files.read_array(path)
     raise InputError(f"{flag} is {str(path)!r}, which is neither a folder nor a .npz file; give one")
 
 
-def _load_dataset(name: str, shape: tuple[int, int, int], directory: Path) -> datasets.Dataset:
+def _load_dataset(name: str, shape: tuple[int, int, int], directory: Path) -> "datasets.Dataset":
     try:
         return datasets.load_dataset(name, shape[:2], shape[2], directory)
     except InputError as error:
@@ -97,44 +95,40 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     array_levels = arguments.levels or (dataset.levels if dataset else LEVELS)
 
     @functools.cache
-    def extractor(levels: int) -> Extractor:
-        options = ExtractorOptions(directory, levels, arguments.front_end, arguments.weights, arguments.batch_size)
-        return create_extractor(arguments.features, options)
+    def extractor(levels: int) -> "metrics.Extractor":
+        flags = (arguments.front_end, arguments.weights, arguments.batch_size)
+        return metrics.create_extractor(arguments.features, metrics.ExtractorOptions(directory, levels, *flags))
 
-    def extractor_of(images: np.ndarray | PictureFolder) -> Extractor:
-        return extractor(LEVELS if isinstance(images, PictureFolder) else array_levels)
+    def extractor_of(images: "np.ndarray | image_files.PictureFolder") -> "metrics.Extractor":
+        return extractor(LEVELS if isinstance(images, image_files.PictureFolder) else array_levels)
 
-    def reference() -> Statistics:
+    def reference() -> "metrics.Statistics":
         if dataset:
             split = dataset.train if arguments.split == "train" else dataset.test
             _check_shapes(samples.shape, split.shape)
             of_dataset = extractor(dataset.levels)
-            return reference_statistics(arguments.reference, split, of_dataset, directory, arguments.split)
-        if path.suffix == ".npz" and STATISTICS & set(array_names(path)):
+            return metrics.reference_statistics(arguments.reference, split, of_dataset, directory, arguments.split)
+        if path.suffix == ".npz" and STATISTICS & set(image_files.array_names(path)):
             made = extractor_of(samples).record
-            return load_statistics(path, {field: value for field, value in made.items() if field != "levels"})
+            return metrics.load_statistics(path, {field: value for field, value in made.items() if field != "levels"})
         images = _read(path, "--reference")
         _check_shapes(samples.shape, images.shape)
-        chunks = feature_chunks(images, extractor_of(images), "--reference")
-        return collect_statistics(chunk.features for chunk in chunks)
+        chunks = features.feature_chunks(images, extractor_of(images), "--reference")
+        return statistics.collect_statistics(chunk.features for chunk in chunks)
 
     compared = reference()
-    metrics = evaluate(extract(samples, extractor_of(samples), "--samples"), compared)
-    return {"samples": len(samples), "reference": compared.count, **metrics}
+    found = metrics.evaluate(metrics.extract(samples, extractor_of(samples), "--samples"), compared)
+    return {"samples": len(samples), "reference": compared.count, **found}
 
 
-def main(program: str) -> int:
-    """Prints the metrics; returns the exit status.
+def main(program: str) -> None:
+    """Prints the metrics.
 
     Args:
       program: how it is called, for messages.
     """
+    command_line.keep_compilations()
     command_line.set_up_logging()
-    try:
-        metrics = run(_arguments(program))
-    except (PfgmError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    for name, value in metrics.items():
-        print(f"{name}: {value or 'unknown' if isinstance(value, int) else f'{value:.6g}'}")
-    return 0
+    with command_line.errors_as_sentences():
+        for name, value in run(_arguments(program)).items():
+            print(f"{name}: {value or 'unknown' if isinstance(value, int) else f'{value:.6g}'}")

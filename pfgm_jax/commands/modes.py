@@ -1,20 +1,19 @@
 """The modes of the command line: train, sample, eval and likelihood."""
 
+import logging
 from pathlib import Path
 
 from absl import flags
+from etils import epy
 from ml_collections import config_flags
 
-from pfgm_jax import run_lib, sharding
 from pfgm_jax.commands import command_line
 from pfgm_jax.folders import to_folder
 
-MODES = {
-    "train": run_lib.train,
-    "sample": run_lib.sample,
-    "eval": run_lib.evaluate,
-    "likelihood": run_lib.likelihood,
-}
+with epy.lazy_imports():  # `--help` does not wait for JAX
+    from pfgm_jax import run_lib, sharding
+
+MODES = ("train", "sample", "eval", "likelihood")
 
 FLAGS = flags.FLAGS
 USAGE = """--mode train|sample|eval|likelihood --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
@@ -26,22 +25,28 @@ datasets, convert and metrics: pfgm-jax datasets --help."""
 def run_mode(_: list[str]) -> None:
     """Runs the mode that the flags name."""
     sharding.start_processes(FLAGS.multihost)
-    command_line.report_from_first_process_only()
+    if not sharding.is_first():
+        logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
     config_path = Path(config_flags.get_config_filename(FLAGS["config"]))
     workdir = to_folder(FLAGS.workdir or f"runs/{config_path.stem}")
-    MODES[FLAGS.mode](FLAGS.config, workdir)
+    run = {
+        "train": run_lib.train,
+        "sample": run_lib.sample,
+        "eval": run_lib.evaluate,
+        "likelihood": run_lib.likelihood,
+    }
+    run[FLAGS.mode](FLAGS.config, workdir)
 
 
-def main(command: str = "pfgm-jax") -> None:
+def main(program: str) -> None:
     """Parses the flags and runs a mode.
 
     Args:
-      command: how it is called, for messages.
+      program: how it is called, for messages.
     """
-    flags.DEFINE_enum("mode", None, list(MODES), "What to do.", required=True)
+    flags.DEFINE_enum("mode", None, MODES, "What to do.", required=True)
     flags.DEFINE_string("workdir", None, "Where the run lives; by default runs/<the config's name>.")
     flags.DEFINE_bool("multihost", False, "Several processes form one run, even where the environment does not say so.")
     help_text = "A config file, or the name of one in configs/; --config.GROUP.FIELD=VALUE overrides a field."
-    config_flags.DEFINE_config_file("config", None, help_text)
-    flags.mark_flag_as_required("config")
-    command_line.run(run_mode, command, f"{command} {USAGE}")
+    command_line.define_config(help_text, required=True)
+    command_line.run(run_mode, program, f"{program} {USAGE}")

@@ -6,77 +6,10 @@ writes a workdir that every mode accepts, including training, because the optimi
 in the file is executed, and torch is not needed.
 """
 
-import dataclasses
-import logging
-from pathlib import Path
+from etils import epy
 
-import jax.numpy as jnp
-import ml_collections
-from jaxtyping import PyTree
+# When they are first used, so that `--help` does not wait for JAX.
+with epy.lazy_api_imports(globals()):
+    from pfgm_jax.convert.workdirs import convert_checkpoint, convert_to_workdir
 
-from pfgm_jax import build, config_files, models
-from pfgm_jax import config as config_lib
-from pfgm_jax.checkpoints import Checkpoints
-from pfgm_jax.convert.checkpoint import read_checkpoint
-from pfgm_jax.convert.tensors import network_tensors
-from pfgm_jax.errors import InputError
-from pfgm_jax.training.state import TrainState, create_optimizer, create_state
-
-log = logging.getLogger("pfgm_jax")
-
-
-def convert_checkpoint(path: str | Path, config: ml_collections.ConfigDict) -> tuple[PyTree, PyTree, int]:
-    """Reads the parameters of a checkpoint of the authors' release.
-
-    Args:
-      path: path of a .pth file.
-      config: config that it was trained with; image size and channels are filled in.
-
-    Returns:
-      Parameters, their moving average, and the number of optimiser steps taken (the file of the release's step k holds
-      k + 1).
-
-    Raises:
-      InputError: the file cannot be read safely, or is of another network.
-    """
-    checkpoint = read_checkpoint(Path(path), network_tensors(config), models.create_model(config).sigmas)
-    return checkpoint.params, checkpoint.ema_params, checkpoint.step
-
-
-def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: Path) -> TrainState:
-    """Writes a workdir from a checkpoint of the authors' release.
-
-    Args:
-      path: path of a .pth file.
-      config: as for training; fields that depend on the data are filled in from the data set.
-      workdir: a new folder.
-
-    Returns:
-      The training state in the workdir.
-
-    Raises:
-      InputError: the config, the file or the workdir is not valid; nothing is written.
-    """
-    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
-        raise InputError(f"--workdir is {workdir}, which is a file or not empty; name a new folder")
-    config_lib.validate(config)
-    if not config_lib.is_filled_in(config):
-        config = config_lib.fill_in(config, build.load_dataset(config))
-    tensors = network_tensors(config)
-    checkpoint = read_checkpoint(path, tensors, models.create_model(config).sigmas)
-    state = create_state(checkpoint.params, create_optimizer(config.optim))
-    state = dataclasses.replace(
-        state,
-        step=jnp.asarray(checkpoint.step, jnp.int32),
-        ema_params=checkpoint.ema_params,
-        opt_state=checkpoint.optimizer_state(state.opt_state),
-    )
-    # The rename is atomic: a workdir without its config would be useless.
-    partial = workdir.with_name(f"{workdir.name}.partial")
-    config_files.make_folder(partial)
-    with Checkpoints(partial / "checkpoints") as checkpoints:
-        checkpoints.save(state, config_files.to_dict(config))
-    config_files.write(config, partial)
-    partial.rename(workdir)
-    log.info("%d tensors of step %d in %s", len(tensors), checkpoint.step, workdir)
-    return state
+__all__ = ["convert_checkpoint", "convert_to_workdir"]

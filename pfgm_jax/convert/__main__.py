@@ -1,6 +1,6 @@
 """python -m pfgm_jax.convert: see commands/convert.py."""
 
-from pfgm_jax.commands import convert
+from pfgm_jax.commands.main import start
 
 if __name__ == "__main__":
-    convert.main("python -m pfgm_jax.convert")
+    start("convert", "python -m pfgm_jax.convert")

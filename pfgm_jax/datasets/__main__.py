@@ -1,6 +1,6 @@
 """python -m pfgm_jax.datasets: see commands/datasets.py."""
 
-from pfgm_jax.commands import datasets
+from pfgm_jax.commands.main import start
 
 if __name__ == "__main__":
-    datasets.main("python -m pfgm_jax.datasets")
+    start("datasets", "python -m pfgm_jax.datasets")

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from pfgm_jax.datasets.prepared import Example, Examples, Prepared
 from pfgm_jax.downloads import Published
+from pfgm_jax.errors import InputError
 
 _QUOTA = "; Google Drive often refuses it because of too many requests: try on another day, or with a browser"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+# Bytes of an image.
+LARGEST = 1 << 22
 
 
 def _examples(files: list[Path]) -> dict[str, Examples]:
@@ -19,6 +23,8 @@ def _examples(files: list[Path]) -> dict[str, Examples]:
             for line in partition.read_text().splitlines():
                 name, part = line.split()
                 if part == number:
+                    if archive.getinfo(f"img_align_celeba/{name}").file_size > LARGEST:
+                        raise InputError(f"{name} is too large")
                     yield {"image": archive.open(f"img_align_celeba/{name}")}
 
     numbers = {"train": "0", "validation": "1", "test": "2"}

@@ -9,6 +9,10 @@ from PIL import Image
 
 from pfgm_jax.datasets.prepared import Example, Examples, Prepared
 from pfgm_jax.downloads import Published
+from pfgm_jax.errors import InputError
+
+# Bytes of a member: 10,000 images.
+LARGEST = 10_000 * (1 + 3 * 32 * 32)
 
 
 def _examples(files: list[Path]) -> dict[str, Examples]:
@@ -16,9 +20,10 @@ def _examples(files: list[Path]) -> dict[str, Examples]:
         with tarfile.open(files[0]) as archive:
             for member in members:
                 file = archive.extractfile(f"cifar-10-batches-bin/{member}")
-                if file is None:
-                    raise ValueError(f"{member} is missing")
-                records = np.frombuffer(file.read(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+                content = file.read(LARGEST + 1) if file else b""
+                if not content or len(content) > LARGEST:
+                    raise InputError(f"{member} is empty or too large")
+                records = np.frombuffer(content, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
                 for record in records:
                     image = record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
                     yield {"image": Image.fromarray(np.ascontiguousarray(image)), "label": int(record[0])}

@@ -55,16 +55,18 @@ def load_folder(
 
     files = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     directory = cache / fingerprint("folder", files, geometry)
-    store = ImageStore(lambda i: read_image(paths[i], geometry), (len(paths), *geometry.shape), directory)
+    store = ImageStore(
+        lambda i: read_image(paths[i], geometry), (len(paths), *geometry.shape), directory, lambda i: str(paths[i])
+    )
     broken |= store.fill((i for i in range(len(paths)) if i not in broken), f"reading {root}")
     if broken:
         listing = "".join(f"\n  {paths[i].relative_to(root)}: {broken[i]}" for i in sorted(broken))
         log.warning("%d of %d images in %s are skipped:%s", len(broken), len(paths), root, listing)
     good = np.array([i for i in range(len(paths)) if i not in broken], np.int64)
     if len(good) < 2:
+        first = f" (the first that cannot: {paths[min(broken)].name})" if broken else ""
         raise InputError(
-            f"{where}, and {len(good)} of its {len(paths)} images can be read (the first that cannot: "
-            f"{paths[min(broken, default=0)].name}); at least 2 are needed"
+            f"{where}, and {len(good)} of its {len(paths)} images can be read{first}; at least 2 are needed"
         )
     folders = [p.relative_to(root).parts[0] if p.parent != root else "" for p in paths]
     number = {name: i for i, name in enumerate(sorted(set(folders) - {""}))}

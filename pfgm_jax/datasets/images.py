@@ -2,14 +2,17 @@
 
 import dataclasses
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # The formats that are read. All hold pixels; for others, such as EPS, Pillow would start programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "TGA")
+# Pillow refuses more than twice this. From here on it would warn, with a line of its source.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -115,8 +118,14 @@ def own_shape(content: bytes | Path) -> tuple[int, int, int]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return "it is not an image" if "cannot identify image file" in text else text or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return "it has more pixels than can be meant"
+    # Of other kinds of errors the text is in words of Python.
+    return " ".join(str(error).split()) if type(error) is OSError and str(error) else "its content is damaged"
 
 
 def _has_opacity(image: Image.Image) -> bool:

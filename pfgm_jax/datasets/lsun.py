@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from pfgm_jax.datasets.prepared import Example, Examples, Prepared
 from pfgm_jax.downloads import Published
+from pfgm_jax.errors import InputError
 
 
 def _examples(files: list[Path]) -> dict[str, Examples]:
@@ -21,8 +22,8 @@ def _examples(files: list[Path]) -> dict[str, Examples]:
             with lmdb.open(str(folder), readonly=True, lock=False) as environment, environment.begin() as transaction:
                 for _, content in transaction.cursor():
                     yield {"image": io.BytesIO(content)}
-        except lmdb.Error as error:
-            raise ValueError(f"{folder}: {error}") from None
+        except lmdb.Error:
+            raise InputError(f"{folder} is no such database") from None
 
     return {"train": lambda: examples(files[0]), "validation": lambda: examples(files[1])}
 

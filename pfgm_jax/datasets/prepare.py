@@ -7,14 +7,14 @@ An interrupted preparation starts over, but keeps the files that were downloaded
 import importlib.util
 import logging
 import shutil
-import tarfile
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pfgm_jax.datasets.prepared import VERSION, Examples, Prepared, prepared_path
+from pfgm_jax.datasets.prepared import VERSION, Example, Examples, Prepared, prepared_path
 from pfgm_jax.downloads import obtain
 from pfgm_jax.errors import InputError
+from pfgm_jax.reading import reason
 from pfgm_jax.registry import SOURCES
 
 log = logging.getLogger("pfgm_jax")
@@ -50,15 +50,31 @@ def prepare(name: str, directory: Path) -> Path:
     splits = source.examples([obtain(file, directory / "downloads") for file in source.files])
     for left_over in path.parent.glob("incomplete.*"):
         shutil.rmtree(left_over, ignore_errors=True)
+    failures: list[Exception] = []
     try:
-        _build(source, directory, splits)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        _build(source, directory, {split: _watched(examples, failures) for split, examples in splits.items()})
+    except Exception:
+        if not failures:
+            raise
         files = ", ".join(file.name for file in source.files)
         raise InputError(
-            f"{name} cannot be built from {files} in {directory}/downloads ({error}); download them again"
+            f"{name} cannot be built from {files} in {directory}/downloads ({reason(failures[0])}); download them again"
         ) from None
     log.info("%s is prepared in %s", name, path)
     return path
+
+
+def _watched(examples: Examples, failures: list[Exception]) -> Examples:
+    """Returns examples that note why their files cannot be read, which can be anything, and goes through libraries."""
+
+    def watched() -> Iterator[Example]:
+        try:
+            yield from examples()
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    return watched
 
 
 def _build(source: Prepared, directory: Path, splits: dict[str, Examples]) -> None:

@@ -1,19 +1,22 @@
 """Reads image data sets in the format of tensorflow-datasets from disk, without TensorFlow."""
 
+import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pfgm_jax.datasets.images import Geometry, read_image
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, read_image
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
 from pfgm_jax.downloads import Published
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed
+from pfgm_jax.reading import read_arrays, reason
 
 VERSION = "1.0.0"
 
@@ -96,8 +99,9 @@ def _load(request: Request, builder: Any, test: str, crop: int | None = None, fi
     def load(split: str) -> tuple[ImageStore, np.ndarray]:
         source = _open(builder, split, what)
         cache = request.directory / "cache" / fingerprint(made, split, geometry)
-        store = ImageStore(lambda i: _decode(source[i]["image"], geometry), (len(source), *geometry.shape), cache)
-        return store, _labels(features, source, cache / "labels.npy")
+        name = f"image number {{}} of {request.name}, {split}".format
+        store = ImageStore(lambda i: _decode(source, i, geometry), (len(source), *geometry.shape), cache, name)
+        return store, _labels(features, source, cache / "labels.npy", what)
 
     train, labels = load("train")
     if test:
@@ -107,7 +111,11 @@ def _load(request: Request, builder: Any, test: str, crop: int | None = None, fi
     return Dataset(*(Split(train, labels[part], part) for part in parts), levels=256)
 
 
-def _decode(image: bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
+def _decode(source: Any, i: int, geometry: Geometry) -> np.ndarray:
+    try:
+        image = source[i]["image"]
+    except Exception as error:  # a damaged file can fail in any way
+        raise BrokenImageError(reason(error)) from None
     if isinstance(image, bytes):
         return read_image(image, geometry)
     from PIL import Image
@@ -124,7 +132,13 @@ def _own_builder(name: str, directory: Path) -> Any:
             f"data.dataset is {name!r}, which is not prepared in {directory}; run python -m pfgm_jax.datasets prepare "
             f"{name}, or name its folder in data.dir"
         )
-    return tfds.builder_from_directory(path)
+    try:
+        return tfds.builder_from_directory(path)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(
+            f"data.dataset is {name!r}, whose description in {path} cannot be read ({reason(error)}); delete that "
+            "folder and prepare it again"
+        ) from None
 
 
 def _builder(name: str, directory: Path) -> Any:
@@ -137,8 +151,10 @@ def _builder(name: str, directory: Path) -> Any:
     try:
         builder = tfds.builder(name, data_dir=directory, try_gcs=False)
     except (tfds.core.DatasetNotFoundError, ValueError, AssertionError, ImportError) as error:
-        reason = " ".join(str(error).split(". ")[0].split())
-        raise InputError(f"data.dataset is 'tfds:{name}', which cannot be opened in {directory} ({reason}); {cure}")
+        why = listed([re.split(r"[.\n]", str(error))[0]])
+        raise InputError(
+            f"data.dataset is 'tfds:{name}', which cannot be opened in {directory} ({why}); {cure}"
+        ) from None
     if not builder.is_prepared():
         raise InputError(f"data.dataset is 'tfds:{name}', which is not prepared in {directory}; {cure}")
     return builder
@@ -149,20 +165,29 @@ def _open(builder: Any, split: str, what: str) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        len(source)  # opens the files
+        return source
     except NotImplementedError:
         raise InputError(f"{what}, which was not prepared as array_record; prepare it with --file_format=array_record")
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{what}, whose split {split} cannot be read ({reason(error)}); prepare it again") from None
 
 
-def _labels(features: dict[str, Any], source: Any, path: Path) -> np.ndarray:
+def _labels(features: dict[str, Any], source: Any, path: Path, what: str) -> np.ndarray:
     """Returns the labels of all examples, cached in a file because each is stored in a record beside its image."""
     import tensorflow_datasets as tfds
 
     if not isinstance(features.get("label"), tfds.features.ClassLabel):
         return np.full(len(source), -1, np.int32)
-    if path.is_file():
-        return np.load(path)
-    labels = np.array([source[i]["label"] for i in range(len(source))], np.int32)
+    with contextlib.suppress(FileNotFoundError, InputError):
+        cached = read_arrays(path, str(path), "it is made again")
+        if isinstance(cached, np.ndarray) and cached.shape == (len(source),) and cached.dtype == np.int32:
+            return cached
+    try:
+        labels = np.array([source[i]["label"] for i in range(len(source))], np.int32)
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{what}, whose labels cannot be read ({reason(error)}); prepare it again") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.npy")
     np.save(temporary, labels)

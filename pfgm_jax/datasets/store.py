@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
 from pfgm_jax.datasets.images import BrokenImageError
+from pfgm_jax.errors import InputError
 
 log = logging.getLogger("pfgm_jax")
 
@@ -33,7 +35,11 @@ class ImageStore:
     """
 
     def __init__(
-        self, decode: Callable[[int], UInt8[np.ndarray, "H W C"]], shape: tuple[int, int, int, int], directory: Path
+        self,
+        decode: Callable[[int], UInt8[np.ndarray, "H W C"]],
+        shape: tuple[int, int, int, int],
+        directory: Path,
+        name: Callable[[int], str] = "image number {}".format,
     ):
         """Chooses where to cache images.
 
@@ -41,9 +47,10 @@ class ImageStore:
           decode: decodes the image with a given number; may raise BrokenImageError.
           shape: number of images, H, W, C.
           directory: folder for exactly this set of images at this size; see `fingerprint`.
+          name: says in messages which image has a given number.
         """
         self.shape = shape
-        self._decode, self._directory = decode, directory
+        self._decode, self._directory, self._name = decode, directory, name
         self._sums: np.ndarray | None = None
         self._ready = np.zeros(shape[0], bool)
         size = int(np.prod(shape, dtype=np.int64))
@@ -78,13 +85,21 @@ class ImageStore:
         """Returns the images with the given numbers.
 
         Raises:
-          BrokenImageError: an image cannot be decoded.
+          InputError: an image cannot be decoded.
         """
         if self._images is None:
-            return np.stack([self._decode(int(i)) for i in numbers]) if len(numbers) else np.empty((0, *self.shape[1:]))
+            images = [self._named(self._decode, int(i)) for i in numbers]
+            return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
         for i in np.unique(numbers[~self._ready[numbers]]):
-            self._fetch(int(i))
+            self._named(self._fetch, int(i))
         return np.asarray(self._images[numbers])
+
+    def _named(self, act: Callable[[int], Any], i: int) -> Any:
+        """Does something with an image; names it if it is broken."""
+        try:
+            return act(i)
+        except BrokenImageError as error:
+            raise InputError(f"{self._name(i)} cannot be read ({error}); restore it, or leave it out") from None
 
     def fill(self, numbers: Iterable[int], what: str) -> dict[int, str]:
         """Decodes images ahead of time, with a progress bar.

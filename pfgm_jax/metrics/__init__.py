@@ -5,26 +5,30 @@ reference = reference_statistics("cifar10", dataset.train, extractor, datasets.d
 evaluate(extract(images, extractor), reference)["fid"]
 """
 
-from pfgm_jax.metrics.evaluate import evaluate, evaluate_vectors
-from pfgm_jax.metrics.features import (
-    Extractor,
-    ExtractorOptions,
-    Features,
-    create_extractor,
-    extract,
-)
-from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
-from pfgm_jax.metrics.front_ends import FRONT_ENDS
-from pfgm_jax.metrics.inception_features import InceptionExtractor
-from pfgm_jax.metrics.kernel import kernel_distance
-from pfgm_jax.metrics.metric import Metric, MetricOptions, VectorMetric
-from pfgm_jax.metrics.neighbours import precision_recall
-from pfgm_jax.metrics.outliers import outliers
-from pfgm_jax.metrics.pixels import PixelExtractor
-from pfgm_jax.metrics.reference import reference_statistics
-from pfgm_jax.metrics.score import inception_score
-from pfgm_jax.metrics.sliced_wasserstein import sliced_wasserstein
-from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+from etils import epy
+
+# When they are first used, so that `--help` does not wait for JAX.
+with epy.lazy_api_imports(globals()):
+    from pfgm_jax.metrics.evaluation import evaluate, evaluate_vectors
+    from pfgm_jax.metrics.features import (
+        Extractor,
+        ExtractorOptions,
+        Features,
+        create_extractor,
+        extract,
+    )
+    from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
+    from pfgm_jax.metrics.inception_features import InceptionExtractor
+    from pfgm_jax.metrics.kernel import kernel_distance
+    from pfgm_jax.metrics.metric import Metric, MetricOptions, VectorMetric
+    from pfgm_jax.metrics.neighbours import precision_recall
+    from pfgm_jax.metrics.outliers import outliers
+    from pfgm_jax.metrics.pixels import PixelExtractor
+    from pfgm_jax.metrics.reference import reference_statistics
+    from pfgm_jax.metrics.score import inception_score
+    from pfgm_jax.metrics.sliced_wasserstein import sliced_wasserstein
+    from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+    from pfgm_jax.registry import FRONT_ENDS
 
 __all__ = [
     "FRONT_ENDS",

@@ -1,8 +1,6 @@
 """python -m pfgm_jax.metrics: see commands/metrics.py."""
 
-import sys
-
-from pfgm_jax.commands import metrics
+from pfgm_jax.commands.main import start
 
 if __name__ == "__main__":
-    sys.exit(metrics.main("python -m pfgm_jax.metrics"))
+    start("metrics", "python -m pfgm_jax.metrics")

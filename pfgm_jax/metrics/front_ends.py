@@ -16,15 +16,13 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from pfgm_jax.metrics.inception import SIDE
 
-FRONT_ENDS = ("tensorflow", "pytorch-fid")
-
 
 def preprocess(images: UInt8[Array | np.ndarray, "B H W C"], front_end: str) -> Float[Array, "B 299 299 3"]:
     """Converts images to the network's input.
 
     Args:
       images: images with 3 channels, or with one, which is repeated.
-      front_end: one of `FRONT_ENDS`.
+      front_end: one of `registry.FRONT_ENDS`.
     """
     x = jnp.asarray(images).astype(jnp.float32)
     if front_end == "pytorch-fid":

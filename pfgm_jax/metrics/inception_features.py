@@ -13,8 +13,9 @@ from pfgm_jax import pictures
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics import inception
 from pfgm_jax.metrics.features import ExtractorOptions, Features, check_images
-from pfgm_jax.metrics.front_ends import FRONT_ENDS, preprocess
+from pfgm_jax.metrics.front_ends import preprocess
 from pfgm_jax.metrics.weights import load_weights, obtain_weights
+from pfgm_jax.registry import FRONT_ENDS
 
 
 @dataclasses.dataclass(frozen=True)

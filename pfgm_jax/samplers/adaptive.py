@@ -15,7 +15,7 @@ from pfgm_jax.samplers.base import OdeSolver, Solution, Time, Velocity, solution
 # The first step of an adaptive solve as a share of the interval. Both ends of the ODE are nearly straight lines in e^t,
 # so a large step is accepted at common tolerances; if not, it costs a single rejection.
 FIRST_STEP = 0.04
-# Gains of the step-size controller. With these, samples have the error of SciPy's RK45, which the authors' release calls,
+# Gains of the step-size controller. With these, samples have the error of SciPy's RK45, which the authors' code calls,
 # at the same tolerance, after as many evaluations (docs/solvers.md). Diffrax's default, pure integral control, is late
 # where the field becomes rough, and has two to four times as much.
 PROPORTIONAL_GAIN, INTEGRAL_GAIN = 0.4, 0.3

@@ -45,8 +45,8 @@ class Solution(NamedTuple):
             raise SolveError(
                 f"the ODE solve failed for {len(failed)} of {len(ok)} samples (the first is number {first + failed[0]},"
                 f" after {np.asarray(self.evaluations)[failed[0]]} evaluations): the velocity is not finite, or too"
-                " rough for the tolerance; train longer, loosen sampling.rtol and sampling.atol, or end"
-                " at a higher noise level"
+                " rough for the tolerance; train longer, loosen sampling.rtol and sampling.atol, raise"
+                " sampling.max_steps, or end at a higher noise level"
             )
         return self
 

@@ -17,7 +17,7 @@ from pfgm_jax import pictures
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import TrainingError
 from pfgm_jax.generator import Generator
-from pfgm_jax.interruption import StopRequest
+from pfgm_jax.interruption import StopRequest, farewell
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.writers import MetricWriter
 
@@ -132,7 +132,7 @@ class Stopper:
     def __call__(self, now: Moment, state: TrainState) -> None:
         if now.stops:
             self._checkpoints.wait()
-            log.info("Asked to stop; step %d is saved. To resume, run the same command again", now.step)
+            log.info("%s", farewell(f"step {now.step} is saved"))
             raise SystemExit(self._stop.exit_status)
 
 

@@ -9,7 +9,9 @@ import tensorboardX
 from jaxtyping import UInt8
 
 from pfgm_jax import pictures, sharding
+from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax.reading import parse_json
 
 
 class MetricWriter:
@@ -23,9 +25,9 @@ class MetricWriter:
         self._lines, dropped = _lines_until(self._path, step)
         if dropped:
             others = workdir / "metrics.dropped.jsonl"
-            before = others.read_text() if others.exists() else ""
-            write_whole(others, (before + "".join(dropped)).encode())
-        write_whole(self._path, "".join(self._lines).encode())
+            before = others.read_bytes() if others.exists() else b""
+            write_whole(others, before + b"".join(dropped))
+        write_whole(self._path, b"".join(self._lines))
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -35,14 +37,14 @@ class MetricWriter:
           OSError: a file cannot be written.
         """
         self._check_events()
-        line = json.dumps({"step": step, **values}) + "\n"
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
         if is_local(self._path):
-            with self._path.open("a") as file:
+            with self._path.open("ab") as file:
                 file.write(line)
         else:
             # Object stores cannot append.
             self._lines.append(line)
-            write_whole(self._path, "".join(self._lines).encode())
+            write_whole(self._path, b"".join(self._lines))
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
@@ -91,13 +93,15 @@ def create_writer(workdir: Folder, step: int) -> MetricWriter:
     return (MetricWriter if sharding.is_first() else NoWriter)(workdir, step)
 
 
-def _lines_until(path: Folder, step: int) -> tuple[list[str], list[str]]:
+def _lines_until(path: Folder, step: int) -> tuple[list[bytes], list[bytes]]:
     """Splits the lines of a file into those of steps up to `step` and the rest, such as one that was cut off."""
     kept, dropped = [], []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            keeps = json.loads(line)["step"] <= step
-        except json.JSONDecodeError:
-            keeps = False
-        (kept if keeps else dropped).append(line + "\n")
+            found = parse_json(line)
+        except InputError:
+            found = None
+        own = found.get("step") if isinstance(found, dict) else None
+        keeps = isinstance(own, int) and own <= step
+        (kept if keeps else dropped).append(line + b"\n")
     return kept, dropped

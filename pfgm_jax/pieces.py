@@ -1,0 +1,96 @@
+"""Long computations whose results are saved piece by piece, so that an interrupted one goes on where it stopped."""
+
+import contextlib
+import io
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from pfgm_jax import sharding
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.interruption import saving
+from pfgm_jax.locks import only_writer
+from pfgm_jax.progress import progress_bar
+from pfgm_jax.reading import read_arrays, reason
+
+log = logging.getLogger("pfgm_jax")
+
+Rows = dict[str, np.ndarray]
+# What a piece holds besides its rows.
+_OF_PIECES = {"first", "seconds"}
+
+
+def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int], Rows], unit: str) -> Rows:
+    """Computes rows and saves them piece by piece; reads the pieces that are there already, of whatever lengths.
+
+    All processes must call it; process 0 writes, and shows a progress bar.
+
+    Args:
+      folder: folder for one file per piece, of nothing but these rows.
+      total: number of rows.
+      size: number of rows per piece.
+      compute: number of a piece's first row -> arrays of `size` rows; rows beyond `total` are ignored.
+      unit: what a row is, as "image".
+
+    Returns:
+      Arrays of `total` rows, and of the pieces that they come from the seconds [pieces] and lengths [pieces].
+
+    Raises:
+      WorkdirInUseError: another process is computing them.
+    """
+    pieces: list[Rows] = []
+    rows_there = lambda: sum(map(_length, pieces))
+    with contextlib.ExitStack() as stack:
+        sharding.on_first_process(lambda: stack.enter_context(only_writer(folder)))
+        found = sharding.on_first_process(lambda: _count_rows(folder, total))
+        done = int(sharding.first_text("" if found is None else str(found)))
+        while rows_there() < done:
+            pieces.append(_read_piece(folder, rows_there()))
+        stack.enter_context(saving(lambda: f"{rows_there():,} of {total:,} {unit}s are saved in {folder}"))
+        bar = stack.enter_context(progress_bar(total, unit, min(rows_there(), total)))
+        while (first := rows_there()) < total:
+            start = time.perf_counter()
+            piece = {name: rows[: total - first] for name, rows in compute(first).items()}
+            piece |= {"first": np.array(first), "seconds": np.array(time.perf_counter() - start)}
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **piece)
+            sharding.on_first_process(lambda f=first, b=buffer: write_whole(_piece(folder, f), b.getvalue()))
+            pieces.append(piece)
+            bar.update(_length(piece))
+    rows = {name: np.concatenate([p[name] for p in pieces])[:total] for name in pieces[0].keys() - _OF_PIECES}
+    seconds, lengths = np.array([p["seconds"] for p in pieces]), np.array([_length(p) for p in pieces])
+    return {**rows, "seconds": seconds, "lengths": lengths}
+
+
+def _piece(folder: Folder, first: int) -> Folder:
+    return folder / f"{first:08}.npz"
+
+
+def _read_piece(folder: Folder, first: int) -> Rows:
+    content = read_arrays(_piece(folder, first), "it", "it is damaged")
+    if not isinstance(content, dict):
+        raise InputError("it holds a single array")
+    return content
+
+
+def _length(piece: Rows) -> int:
+    return next(len(rows) for name, rows in piece.items() if name not in _OF_PIECES)
+
+
+def _count_rows(folder: Folder, total: int) -> int:
+    """Counts the rows of the pieces up to the first one that is missing or damaged, or to `total`."""
+    first = 0
+    while first < total and _piece(folder, first).exists():
+        try:
+            piece = _read_piece(folder, first)
+            length = _length(piece)
+            if piece["first"] != first or not length:
+                raise InputError(f"it holds {length} rows from number {piece['first']} on")
+        except Exception as error:  # arrays of other names or shapes than a piece's can fail in any way
+            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), reason(error))
+            break
+        first += length
+    return first

@@ -1,0 +1,64 @@
+"""What is drawn piece by piece: interrupted, resumed, refused to two at once."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import run_lib
+from pfgm_jax import interruption, locks, pieces
+from pfgm_jax.errors import WorkdirInUseError
+from pfgm_jax.trained_model import TrainedModel
+from tests.test_evaluation import config_of_evaluation, trained, workdir  # noqa: F401  (fixtures)
+
+
+def test_interrupted_sampling_goes_on_to_the_same_samples(workdir, monkeypatch):  # noqa: F811
+    draw, calls = TrainedModel.draw, []
+
+    def interrupted(model, n, seed, first=0, **context):
+        calls.append(first)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return draw(model, n, seed, first)
+
+    config = config_of_evaluation(**{"sampling.num_samples": 30})
+    monkeypatch.setattr(TrainedModel, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_lib.sample(config, workdir)
+    resumed = dict(np.load(run_lib.sample(config, workdir) / "samples.npz"))
+    assert calls == [0, 8, 16, 16, 24]
+    shutil.rmtree(workdir / "samples")
+    for name, rows in np.load(run_lib.sample(config, workdir) / "samples.npz").items():
+        np.testing.assert_array_equal(resumed[name], rows)
+    assert calls[5:] == [0, 8, 16, 24]
+
+
+def test_what_is_saved_is_known_at_any_moment(tmp_path):
+    told = []
+
+    def compute(first):
+        told.append(interruption.saved_now())
+        return {"x": np.arange(first, first + 4)}
+
+    before = interruption.saved_now()
+    rows = pieces.rows_in_pieces(tmp_path, 10, 4, compute, "image")
+    assert told == [f"{n} of 10 images are saved in {tmp_path}" for n in (0, 4, 8)]
+    assert interruption.saved_now() == before
+    np.testing.assert_array_equal(rows["x"], np.arange(10))
+
+
+def test_two_processes_do_not_draw_the_same_samples(workdir):  # noqa: F811
+    config = config_of_evaluation(**{"sampling.num_samples": 8})
+    folder = run_lib.sample(config, workdir)
+    with locks.only_writer(folder / "pieces"), pytest.raises(WorkdirInUseError, match="is writing in .*pieces; wait"):
+        run_lib.sample(config, workdir)
+
+
+def test_progress_is_shown_with_the_time_left(workdir, capsys):  # noqa: F811
+    config = config_of_evaluation()
+    run_lib.evaluate(config, workdir)
+    shown = capsys.readouterr().err
+    for bar in ("30/30 [", "sample/s]", "12/12 [", "image/s]"):
+        assert bar in shown, shown
+    run_lib.likelihood(config, workdir)
+    assert "12/12 [" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""What a start costs, keeps and says: imports, compilations, warnings of libraries; with processes of their own."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+import run_lib
+from pfgm_jax.datasets import images
+from tests.test_run_lib import small_digits
+
+
+def python(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+COMMANDS = [
+    ["main.py"],
+    *(["-m", f"pfgm_jax{name}"] for name in ("", ".datasets", ".convert", ".metrics")),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_needs_no_jax(command):
+    done = python("-X", "importtime", *command, "--help")
+    imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.M))
+    assert "argparse" in imported and not imported & {"jax", "flax", "orbax", "diffrax", "tensorflow"}
+    assert len(done.stdout) > 100
+
+
+@pytest.mark.parametrize("user", [{}, {"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}])
+def test_small_compilations_are_kept_wherever_that_is(user):
+    program = (
+        "import os; [os.environ.pop(name) for name in list(os.environ) if name.startswith('JAX_')]\n"
+        f"os.environ.update({user!r})\n"
+        "from pfgm_jax.commands import command_line\n"
+        "command_line.keep_compilations()\n"
+        "import jax\n"
+        "print(jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs)"
+    )
+    folder = user.get("JAX_COMPILATION_CACHE_DIR", "/cache/pfgm_jax/jax")
+    assert python("-c", program, XDG_CACHE_HOME="/cache").stdout.split() == [folder, "0.0"]
+
+
+def test_the_library_says_nothing_of_what_is_as_it_should_be(tmp_path):
+    run_lib.train(small_digits(), tmp_path)
+    # Pillow warns from 89 million pixels on.
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
+    program = (
+        "import pathlib, sys, pfgm_jax\n"
+        "from pfgm_jax.datasets import images\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "print(pfgm_jax.load(folder).step, images.own_shape(folder / 'large.png'))"
+    )
+    done = python("-c", program, str(tmp_path))
+    assert (done.stdout, done.stderr) == ("6 (9500, 9500, 1)\n", "")
+
+
+def test_too_large_a_picture_is_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    Image.new("1", (5, 5)).save(tmp_path / "large.png")
+    with pytest.raises(images.BrokenImageError, match="^it has more than 20 pixels; make it smaller$"):
+        images.own_shape(tmp_path / "large.png")
