@@ -125,8 +125,8 @@ METRICS = Registry(
 VECTOR_METRICS = Registry(
     "metric of vectors",
     {
-        "outliers": "pfgm_jax.metrics.outliers:share_of_outliers",
-        "sliced_wasserstein": "pfgm_jax.metrics.sliced_wasserstein:against_data",
+        "outliers": "pfgm_jax.metrics.outlying:share_of_outliers",
+        "sliced_wasserstein": "pfgm_jax.metrics.wasserstein:against_data",
     },
 )
 

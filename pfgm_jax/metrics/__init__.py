@@ -22,12 +22,12 @@ with epy.lazy_api_imports(globals()):
     from pfgm_jax.metrics.kernel import kernel_distance
     from pfgm_jax.metrics.metric import Metric, MetricOptions, VectorMetric
     from pfgm_jax.metrics.neighbours import precision_recall
-    from pfgm_jax.metrics.outliers import outliers
+    from pfgm_jax.metrics.outlying import outliers
     from pfgm_jax.metrics.pixels import PixelExtractor
     from pfgm_jax.metrics.reference import reference_statistics
     from pfgm_jax.metrics.score import inception_score
-    from pfgm_jax.metrics.sliced_wasserstein import sliced_wasserstein
     from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+    from pfgm_jax.metrics.wasserstein import sliced_wasserstein
     from pfgm_jax.registry import FRONT_ENDS
 
 __all__ = [

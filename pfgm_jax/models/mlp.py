@@ -49,7 +49,7 @@ class MLP(Network):
         waves = [jnp.array([[[1.0, 2.0, 4.0, 8.0]]]) * scales[..., None]]
         if self.octaves:
             # The whole plane within an interval, so that far away nothing oscillates.
-            waves.append(math.pi * 2.0 ** jnp.arange(self.octaves)[None, None] * (flat / (1 + norm))[..., None])
+            waves.append(math.pi * 2.0 ** jnp.arange(float(self.octaves))[None, None] * (flat / (1 + norm))[..., None])
         angles = jnp.concatenate([wave.reshape(len(x), -1) for wave in waves], axis=1)
         h = jnp.concatenate([h, jnp.sin(angles), jnp.cos(angles)], axis=1)
         h = layers.dense(self.nf, "in")(h)
