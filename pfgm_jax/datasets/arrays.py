@@ -22,18 +22,23 @@ def _read_array(path: Path, where: str) -> np.ndarray:
     return next(iter(content.values()))
 
 
-def load(request: Request) -> Dataset:
-    """Loads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
+def read_examples(path: Path, where: str) -> tuple[np.ndarray, int]:
+    """Reads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
+
+    Args:
+      path: of the file.
+      where: says which field names it; begins the message.
+
+    Returns:
+      uint8 [n, H, W, C] or float32 [n, 1, 1, N], with n at least 1; and the number of grey levels, 0 for vectors.
 
     Raises:
       InputError: the file cannot be read, or does not hold exactly one such array.
     """
-    path = Path(request.argument).expanduser()
-    where = f"{request.field} names {path}"
     array = _read_array(path, where)
-    where = f"{where}, whose array has dtype {array.dtype.name} and shape {array.shape}"
-    if array.size == 0 or array.ndim == 0 or len(array) < 2:
-        raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
+    where = _described(where, array)
+    if array.size == 0 or array.ndim == 0:
+        raise InputError(f"{where}; give at least one example")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         array, levels = array.reshape(*array.shape[:3], -1), 256
         if not 1 <= array.shape[-1] <= 4:
@@ -48,5 +53,25 @@ def load(request: Request) -> Dataset:
         raise InputError(
             f"{where}; {len(bad)} of its rows hold NaN, infinity or overflow float32, the first is row {bad[0]}"
         )
+    return array, levels
+
+
+def load(request: Request) -> Dataset:
+    """Loads the array of a .npy or .npz file; see `read_examples`.
+
+    Raises:
+      InputError: the file cannot be read, or does not hold exactly one such array of at least 2 examples.
+    """
+    path = Path(request.argument).expanduser()
+    where = f"{request.field} names {path}"
+    array, levels = read_examples(path, where)
+    if len(array) < 2:
+        raise InputError(
+            f"{_described(where, array)}; at least 2 examples are needed, one to train on and one to hold out"
+        )
     held_out = hold_out(len(array))
     return Dataset(Split(array[~held_out]), Split(array[held_out]), levels)
+
+
+def _described(where: str, array: np.ndarray) -> str:
+    return f"{where}, whose array has dtype {array.dtype.name} and shape {array.shape}"

@@ -9,7 +9,7 @@ from etils import epy
 
 # When they are first used, so that `--help` does not wait for JAX.
 with epy.lazy_api_imports(globals()):
-    from pfgm_jax.metrics.evaluation import evaluate
+    from pfgm_jax.metrics.evaluation import check_dimension, evaluate
     from pfgm_jax.metrics.features import (
         Extractor,
         ExtractorOptions,
@@ -39,6 +39,7 @@ __all__ = [
     "MetricOptions",
     "PixelExtractor",
     "Statistics",
+    "check_dimension",
     "create_extractor",
     "evaluate",
     "extract",
