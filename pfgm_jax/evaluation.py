@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -12,7 +11,7 @@ from jaxtyping import UInt8
 from pfgm_jax import datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder
+from pfgm_jax.folders import Folder, to_path
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.pieces import Rows, rows_in_pieces
 from pfgm_jax.samplers.base import Solution
@@ -96,14 +95,14 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         directory,
         levels=config.data.levels,
         front_end=options.front_end,
-        weights=Path(options.weights).expanduser() if options.weights else None,
+        weights=to_path(options.weights, "eval.weights") if options.weights else None,
         batch_size=local.round_up(options.batch_size),
         devices=local,
     )
     extractor = metrics.create_extractor(options.features, made_with)
     if options.statistics:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
-        reference = metrics.load_statistics(Path(options.statistics).expanduser(), expected)
+        reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)
     else:
         reference = metrics.reference_statistics(config.data.dataset, dataset.train, extractor, directory)
     # Of one image, since samples are not yet drawn.

@@ -1,6 +1,5 @@
 """The images whose likelihoods are measured: those that `eval.bpd_dataset` names."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -9,6 +8,7 @@ import numpy as np
 from pfgm_jax import arguments, build, datasets
 from pfgm_jax.datasets.arrays import read_examples
 from pfgm_jax.errors import InputError, shown
+from pfgm_jax.folders import to_path
 from pfgm_jax.metrics.image_files import PictureFolder
 
 # Number of images that are hashed, evenly spaced.
@@ -53,14 +53,14 @@ def _named(
     levels, shape = config.data.levels, build.image_shape(config)
     if kind == "folder" and path:
         # Bits per dimension refer to the original images, so images of another size are not resized.
-        pictures = PictureFolder(Path(path).expanduser())
+        pictures = PictureFolder(to_path(path, "eval.bpd_dataset"))
         if pictures.shape[1:] != shape:
             raise InputError(
                 f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
             )
         return arguments.to_images(pictures[:count], shape, levels), pictures.files[:count]
     if kind == "arrays" and path:
-        examples, _ = read_examples(Path(path).expanduser(), f"eval.bpd_dataset names {path}")
+        examples, _ = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
         return arguments.to_images(examples[:count], shape, levels), None
     raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 

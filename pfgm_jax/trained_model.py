@@ -25,7 +25,7 @@ from pfgm_jax import arguments, build, config_files, folders, latents
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
 from pfgm_jax.likelihood import BitsPerDim
@@ -105,7 +105,7 @@ class TrainedModel:
         """
         n, seed = arguments.to_integer("n", n, 1), arguments.to_seed(seed)
         if sampler is not None:
-            return self._with_sampler(sampler if isinstance(sampler, str) else repr(sampler)).sample(n, seed, context)
+            return self._with_sampler(sampler if isinstance(sampler, str) else shown(sampler)).sample(n, seed, context)
         size = self.generator.batch_size(n)
         x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))

@@ -7,6 +7,7 @@ import numpy as np
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.errors import InputError, listed
+from pfgm_jax.folders import to_path
 from pfgm_jax.reading import read_arrays
 
 
@@ -65,7 +66,7 @@ def load(request: Request) -> Dataset:
     Raises:
       InputError: the file cannot be read, or does not hold exactly one such array of at least 2 examples.
     """
-    path = Path(request.argument).expanduser()
-    array, levels = read_examples(path, f"{request.field} names {path}", least=2)
+    path = to_path(request.argument, "data.dataset")
+    array, levels = read_examples(path, f"data.dataset names {path}", least=2)
     held_out = hold_out(len(array))
     return Dataset(Split(array[~held_out]), Split(array[held_out]), levels)
