@@ -1,8 +1,11 @@
 """Pickles that would execute something, in every kind of file that could hold one."""
 
 import io
+import os
 import pickle
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -23,15 +26,12 @@ class Payload:
 
 def payloads(canary):
     """What a pickle can execute, by name; each leaves the canary."""
-    import os
-    import subprocess
-
-    code = f"open({str(canary)!r}, 'w')"
+    code = f"open({str(canary)!r}, 'w').close()"
     return {
         "os.system": Payload(os.system, f": > {canary}"),
         "eval": Payload(eval, code),
         "exec": Payload(exec, code),
-        "open": Payload(open, str(canary), "w"),
+        "touch": Payload(Path.touch, Path(canary)),
         "subprocess": Payload(subprocess.call, ["touch", str(canary)]),
         "import": Payload(__import__, "this"),
         "np.load": Payload(np.load, str(canary)),
@@ -151,7 +151,7 @@ PROGRAMS = {
 def cases() -> list[Case]:
     """All of them."""
     opened = {**readers.ARRAYS, **readers.TORCH}
-    kinds = [*payloads(None)]
+    kinds = [*payloads("none")]
     tried = [(what, form) for form in FORMS for what in opened]
     made = []
     for i, (what, form) in enumerate(tried):

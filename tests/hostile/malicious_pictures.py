@@ -101,7 +101,7 @@ CONTENTS = {
     "PCX": lambda: saved("PCX"),
     "SGI": lambda: saved("SGI"),
     "DDS": lambda: saved("DDS"),
-    "IM": lambda: saved("IM"),
+    "IM": b"Image type: RGB image\r\nImage size (x*y): 8*8\r\n" + bytes(700),
     "MSP": b"DanM" + bytes(100),
     "SPIDER": np.zeros(256, "f4").tobytes(),
     "FLI": struct.pack("<IHHHHHH", 128, 0xAF11, 1, 8, 8, 8, 3) + bytes(200),
