@@ -1,4 +1,4 @@
-"""Points in the plane: trains on the four data sets as configs/heart.py says, and prints what `--mode eval` measures.
+"""Points in the plane: trains on the four data sets as configs/plane.py says, and prints what `--mode eval` measures.
 
     python -m benchmarks.plane [--workdir runs/plane] [NAMES]
 
@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import run_lib
-from configs import heart
+from configs import plane
 from pfgm_jax.commands import command_line
 
 NAMES = ("heart", "two_moons", "checkerboard", "eight_gaussians")
@@ -25,7 +25,7 @@ def main() -> None:
     command_line.set_up_logging()
     print(f"{'':18}{'outliers':>10}{'distance':>10}{'of data':>10}{'ratio':>8}{'evaluations':>13}")
     for name in arguments.names:
-        config = heart.get_config()
+        config = plane.get_config()
         config.data.dataset = name
         run_lib.train(config, arguments.workdir / name)
         (found,) = run_lib.evaluate(config, arguments.workdir / name)

@@ -1,11 +1,7 @@
 """A heart in the plane, learned by a multilayer perceptron in a minute on a laptop CPU.
 
-    python main.py --mode train --config configs/heart.py
-    python main.py --mode eval  --config configs/heart.py
-
-The other data sets of the plane, and vectors of few dimensions, are learned in the same way:
-
-    python main.py --mode train --config configs/heart.py --workdir runs/moons --config.data.dataset=two_moons
+python main.py --mode train --config configs/heart.py
+python main.py --mode eval  --config configs/heart.py
 """
 
 from pfgm_jax import defaults
@@ -38,7 +34,6 @@ def get_config():
     config.model.name = "mlp"
     config.model.nf = 128
     config.model.num_res_blocks = 3
-    config.model.octaves = 3
     config.model.ema_rate = 0.999
 
     config.optim.lr = 1e-3

@@ -47,3 +47,31 @@ def to_array(what: str, value: Any) -> np.ndarray:
     if array.dtype.kind not in "buif" and array.dtype.name != "bfloat16":
         raise InputError(f"{what} are {shown(array.dtype.name)[1:-1]}; give an array of real numbers")
     return array
+
+
+def to_images(value: Any, shape: tuple[int, int, int], levels: int) -> np.ndarray:
+    """Returns images of a model as uint8 [n, H, W, C], or vectors as float32 [n, 1, 1, N].
+
+    Args:
+      value: an array, or numbers in lists of equal lengths.
+      shape: H, W, C of the model.
+      levels: its number of grey levels; 0 for vectors.
+
+    Raises:
+      InputError: they are not images of the model.
+    """
+    images = to_array("the images", value)
+    wanted = ", ".join(map(str, shape))
+    if images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        raise InputError(f"the images have shape {images.shape}; the model takes [n, {wanted}]")
+    if levels and images.dtype != np.uint8:
+        raise InputError(f"the images are {images.dtype}; give uint8 with grey levels 0 to {levels - 1}")
+    if levels and images.max() >= levels:
+        raise InputError(f"an image has grey level {images.max()}; the model knows 0 to {levels - 1}")
+    if levels:
+        return images
+    with np.errstate(over="ignore"):
+        vectors = images.astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise InputError("some vectors are not finite in float32; leave them out")
+    return vectors

@@ -49,16 +49,15 @@ def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
     return int(height), int(width), int(config.data.num_channels)
 
 
-def load_dataset(config: ml_collections.ConfigDict, field: str = "data.dataset") -> datasets.Dataset:
-    """Loads the data set that a field of a config names.
+def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
+    """Loads the data set of a config.
 
     Raises:
       InputError: see `datasets.load_dataset`.
     """
     data = config.data
     size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
-    name, directory = config_files.get(config, field), datasets.data_dir(data.dir)
-    return datasets.load_dataset(name, size, data.num_channels, directory, field)
+    return datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir))
 
 
 def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:

@@ -170,7 +170,8 @@ class Checkpoints:
             found = sharding.first_text(",".join(map(str, self.steps())) or "none")
             steps = [int(text) for text in found.split(",") if found != "none"]
             if step is not None and step not in (*steps, *tried):
-                raise InputError(f"there is no checkpoint of step {step} in {self.directory}; it holds {found}")
+                shown = found.replace(",", ", ")
+                raise InputError(f"there is no checkpoint of step {step} in {self.directory}; it holds {shown}")
             left = [s for s in steps if s not in tried and step in (s, None)]
             if left:
                 return max(left)

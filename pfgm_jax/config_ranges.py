@@ -30,6 +30,7 @@ RANGES: dict[str, Range] = {
     "sampling.num_samples": ranges.at_least(1),
     "sampling.batch_size": ranges.at_least(1),
     "sampling.checkpoint": ranges.at_least(0),
+    "sampling.levels": ranges.descending(),
     "eval.checkpoints": Range(
         lambda v: v in ("newest", "all") or all(re.fullmatch(r" *[0-9]{1,10} *", n) for n in v.split(",")),
         'give newest, all, or steps such as "50000,100000"',

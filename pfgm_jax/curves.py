@@ -69,7 +69,7 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
             config.sampling.update(setting)
             config.sampling.levels = ()
             of_setting = TrainedModel(config, model.params, model.step)
-            drawn = results.samples_folder(workdir, of_setting, "eval/samples")
+            drawn = results.samples_folder(workdir, of_setting, config.eval.num_samples, "eval/samples")
             rows = evaluation.draw_samples(of_setting, drawn, config.eval.num_samples)
             point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
             curves.setdefault(name, []).append(point)

@@ -2,19 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 import numpy as np
 from jaxtyping import Num
 
-from pfgm_jax import build, datasets, metrics, sharding
+from pfgm_jax import datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder
+from pfgm_jax.folders import Folder, to_path
 from pfgm_jax.likelihood import BitsPerDim
-from pfgm_jax.metrics.image_files import PictureFolder
 from pfgm_jax.pieces import Rows, rows_in_pieces
 from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
@@ -23,9 +21,6 @@ from pfgm_jax.trained_model import TrainedModel
 log = logging.getLogger("pfgm_jax")
 
 Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
-
-# Number of images that are hashed, evenly spaced in a split.
-HASHED = 4096
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
@@ -98,46 +93,19 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         directory,
         levels=config.data.levels,
         front_end=options.front_end,
-        weights=Path(options.weights).expanduser() if options.weights else None,
+        weights=to_path(options.weights, "eval.weights") if options.weights else None,
         batch_size=local.round_up(options.batch_size),
         devices=local,
     )
     extractor = metrics.create_extractor(options.features, made_with)
     if options.statistics:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
-        reference = metrics.load_statistics(Path(options.statistics).expanduser(), expected)
+        reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)
     else:
         reference = metrics.reference_statistics(config.data.dataset, dataset.train, extractor, directory)
+    # Of one image, since samples are not yet drawn.
+    metrics.check_dimension(extractor(dataset.train[:1]).features.shape[1], reference)
     return lambda images: metrics.evaluate(metrics.extract(images, extractor), reference)
-
-
-def images_of(config: ml_collections.ConfigDict) -> np.ndarray | datasets.Split:
-    """Loads the images that `eval.bpd_dataset` names, in stored form.
-
-    Raises:
-      InputError: there are none, or the model does not accept them.
-    """
-    name, count = config.eval.bpd_dataset, config.eval.num_images or None
-    if name in ("test", "train"):
-        split = getattr(build.load_dataset(config), name)
-        return split if count is None else split.first(count)
-    kind, _, path = name.partition(":")
-    if kind == "folder":
-        # Bits per dimension refer to the original images, so images of another size are not resized.
-        pictures, shape = PictureFolder(Path(path).expanduser()), build.image_shape(config)
-        if pictures.shape[1:] != shape:
-            raise InputError(
-                f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
-            )
-        return pictures[:count]
-    if kind != "arrays":
-        raise InputError(f"eval.bpd_dataset is {name!r}; choose test, train, folder:PATH or arrays:PATH")
-    return datasets.in_order(build.load_dataset(config, "eval.bpd_dataset"))[:count]
-
-
-def images_record(config: ml_collections.ConfigDict, images: np.ndarray | datasets.Split) -> dict[str, Any]:
-    """Describes the images of `eval.bpd_dataset` by their number and a hash of at most `HASHED` of them."""
-    return {"images": config.eval.bpd_dataset, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
 
 
 def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder) -> BitsPerDim:

@@ -33,6 +33,27 @@ def to_folder(name: str | Folder) -> Folder:
     return folder
 
 
+def to_path(name: str, field: str) -> pathlib.Path:
+    """Converts the name of a file or folder of data to a path.
+
+    Args:
+      name: relative, absolute, or beginning with ~.
+      field: the config field that names it, for messages.
+
+    Raises:
+      InputError: there cannot be anything of this name, or it may not be looked at.
+    """
+    try:
+        path = pathlib.Path(name).expanduser()
+        path.exists()
+    except RuntimeError:
+        raise InputError(f"{field} names {shown(name)}, and there is no such user; give a whole path") from None
+    except OSError as error:
+        why = (error.strerror or "it is no path").lower()
+        raise InputError(f"{field} names {shown(name)}, which cannot be read ({why}); give another path") from None
+    return path
+
+
 def is_local(folder: Folder) -> bool:
     """Returns whether a folder is on a file system, where files can be appended to, locked and renamed atomically."""
     return isinstance(folder, pathlib.Path)

@@ -14,13 +14,14 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.interruption import saving
 from pfgm_jax.locks import only_writer
 from pfgm_jax.progress import progress_bar
-from pfgm_jax.reading import read_arrays, reason
+from pfgm_jax.reading import read_arrays
 
 log = logging.getLogger("pfgm_jax")
 
 Rows = dict[str, np.ndarray]
 # What a piece holds besides its rows.
 _OF_PIECES = {"first", "seconds"}
+_CURE = "its rows are computed again"
 
 
 def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int], Rows], unit: str) -> Rows:
@@ -70,9 +71,10 @@ def _piece(folder: Folder, first: int) -> Folder:
 
 
 def _read_piece(folder: Folder, first: int) -> Rows:
-    content = read_arrays(_piece(folder, first), "it", "it is damaged")
+    path = _piece(folder, first)
+    content = read_arrays(path, str(path), _CURE)
     if not isinstance(content, dict):
-        raise InputError("it holds a single array")
+        raise InputError(f"{path} holds a single array; {_CURE}")
     return content
 
 
@@ -86,11 +88,14 @@ def _count_rows(folder: Folder, total: int) -> int:
     while first < total and _piece(folder, first).exists():
         try:
             piece = _read_piece(folder, first)
-            length = _length(piece)
-            if piece["first"] != first or not length:
-                raise InputError(f"it holds {length} rows from number {piece['first']} on")
-        except Exception as error:  # arrays of other names or shapes than a piece's can fail in any way
-            log.warning("%s cannot be read (%s) and is computed again", _piece(folder, first), reason(error))
+            length = _length(piece) if bool(piece["first"] == first) else 0
+        except InputError as error:
+            log.warning("%s", error)
+            break
+        except Exception:  # arrays of other names or shapes than a piece's can fail in any way
+            length = 0
+        if not length:
+            log.warning("%s does not hold rows from number %d on; %s", _piece(folder, first), first, _CURE)
             break
         first += length
     return first

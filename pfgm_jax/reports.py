@@ -1,9 +1,10 @@
 """Writes the results of sampling, evaluation and likelihoods to a workdir: pictures, tables, JSON."""
 
+import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,23 +56,37 @@ def _count_samples(folder: Folder) -> int:
     return len(held["samples"]) if isinstance(held, dict) and "samples" in held and held["samples"].ndim else 0
 
 
-def write_likelihoods(folder: Folder, found: BitsPerDim, summary: Mapping[str, Any]) -> None:
+def write_likelihoods(
+    folder: Folder, found: BitsPerDim, summary: Mapping[str, Any], files: Sequence[str] | None = None
+) -> None:
     """Writes bits per dimension of each image to `table.csv` and `table.json`.
 
     Args:
       folder: folder for the files.
       found: bits per dimension of every image in every draw.
       summary: further content of table.json.
+      files: of the images, where they come from files.
     """
     columns = zip(found.mean, found.standard_error, found.evaluations.sum(axis=1), strict=True)
     rows = [
-        {"image": i, "bits_per_dim": float(mean), "standard_error": float(error), "evaluations": int(count)}
+        {
+            "image": i,
+            **({"file": files[i]} if files else {}),
+            "bits_per_dim": float(mean),
+            "standard_error": float(error),
+            "evaluations": int(count),
+        }
         for i, (mean, error, count) in enumerate(columns)
     ]
-    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    write_whole(folder / "table.csv", ("\n".join(lines) + "\n").encode())
+    lines = io.StringIO()
+    table = csv.DictWriter(lines, rows[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    # A file's name may have bytes that are not UTF-8.
+    write_whole(folder / "table.csv", lines.getvalue().encode(errors="surrogateescape"))
     # JSON has no NaN.
-    plain = [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
+    finite = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
+    plain = [{name: finite(value) for name, value in row.items()} for row in rows]
     content = json.dumps({**summary, "rows": plain}, indent=1, allow_nan=False)
     write_whole(folder / "table.json", f"{content}\n".encode())
 

@@ -32,13 +32,12 @@ _PORTIONS = {
 }
 
 
-def samples_folder(workdir: Folder, model: TrainedModel, parent: str = "samples") -> Folder:
-    """Claims the folder of a model's samples: `<step>-<sampler>`, or with a hash.
+def samples_folder(workdir: Folder, model: TrainedModel, n: int, parent: str = "samples") -> Folder:
+    """Claims the folder of n samples of a model: `<step>-<sampler>`, or with a hash.
 
-    How many are drawn makes no difference, since sample k depends on k alone, unless all of a batch share their steps.
+    How many there are makes no difference, since sample k depends on k alone, unless all of a batch share their steps.
     """
-    sampling = model.config.sampling
-    count = {"num_samples": sampling.num_samples} if sampling.shared_step else {}
+    count = {"num_samples": n} if model.config.sampling.shared_step else {}
     return claim(workdir / parent, f"{model.step}-{build.sampler_name(model.config)}", {**model.record, **count})
 
 
@@ -48,7 +47,7 @@ def likelihoods_folder(workdir: Folder, model: TrainedModel, images: Mapping[str
     Args:
       workdir: of the run.
       model: a trained model.
-      images: describes the images; see `evaluation.images_record`.
+      images: describes the images; see `measured_images.MeasuredImages.record`.
     """
     options = model.config.eval
     record = {**model.record, **images, "divergence": options.divergence, "draws": options.num_probes}

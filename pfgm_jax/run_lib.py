@@ -8,7 +8,7 @@ from typing import Any
 
 import ml_collections
 
-from pfgm_jax import build, curves, datasets, evaluation, interruption, reports, results, sharding
+from pfgm_jax import build, curves, datasets, evaluation, interruption, measured_images, reports, results, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
 from pfgm_jax.folders import Folder
@@ -45,6 +45,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))
+        config.training.restart = False  # next time it resumes
         stop = stack.enter_context(interruption.stop_requests())
         _log_data(config, dataset)
         log.info("%s", ", ".join(f"{name} = {value:.4g}" for name, value in method.summary().items()))
@@ -67,7 +68,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       SolveError: the ODE could not be solved.
     """
     model = workdirs.load_model(config, workdir)
-    folder = results.samples_folder(workdir, model)
+    folder = results.samples_folder(workdir, model, config.sampling.num_samples)
     rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
     stored, evaluations = rows["samples"], rows["evaluations"]
     sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, model.scaling.levels))
@@ -98,31 +99,31 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
       SolveError: the ODE could not be solved.
     """
     config = workdirs.config_of_run(config, workdir)
-    dataset = build.load_dataset(config)
     options, devices = config.eval, Devices.all()
-    # What cannot be measured raises an error before anything is measured.
-    compare: Any = None
-    if options.enable_sampling or options.enable_nfe_curve:
-        compare = evaluation.create_comparison(config, dataset)
-    held_out_loss = images = record = None
+    # What cannot be measured raises an error before anything is measured; what takes longest comes last.
+    steps = workdirs.evaluated_steps(options.checkpoints, workdir)
+    dataset = build.load_dataset(config)
+    measured_images.check_data_of_model(config, dataset)
+    measured = measured_images.load_images(config) if options.enable_bpd else None
+    held_out_loss = compare = None
     if options.enable_loss:
         config_lib.validate_devices(config, dataset, devices.count)
         held_out_loss = create_held_out_loss(config, dataset, devices)
-    if options.enable_bpd:
-        images = evaluation.images_of(config)
-        record = evaluation.images_record(config, images)
+    if options.enable_sampling or options.enable_nfe_curve:
+        compare = evaluation.create_comparison(config, dataset)
     found = []
-    for step in workdirs.evaluated_steps(options.checkpoints, workdir):
+    for step in steps:
         model = TrainedModel(config, *load_params(workdir, step))
-        folder = results.report_folder(workdir, model, record)
+        folder = results.report_folder(workdir, model, measured and measured.record)
         report: dict[str, Any] = {"step": model.step}
-        if options.enable_sampling:
-            report |= evaluation.quality_of_samples(model, compare, results.samples_folder(workdir, model))
+        if options.enable_sampling and compare is not None:
+            drawn = results.samples_folder(workdir, model, options.num_samples)
+            report |= evaluation.quality_of_samples(model, compare, drawn)
         if held_out_loss is not None:
             report["held_out_loss"] = held_out_loss(model.params)
-        if images is not None and record is not None:
-            bits = evaluation.likelihoods(model, images, results.likelihoods_folder(workdir, model, record))
-            report |= evaluation.summary_of_bits(bits)
+        if measured is not None:
+            place = results.likelihoods_folder(workdir, model, measured.record)
+            report |= evaluation.summary_of_bits(evaluation.likelihoods(model, measured.images, place))
         write = functools.partial(reports.write_report, results.report_file(folder), workdir, model, report)
         sharding.on_first_process(write)
         report |= curves.make(workdir, model, compare, folder)
@@ -146,15 +147,14 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       InputError: the config or the images are wrong, or there is no such checkpoint.
     """
     model = workdirs.load_model(config, workdir)
-    config, images = model.config, evaluation.images_of(model.config)
-    record = evaluation.images_record(config, images)
+    images, files, record = measured_images.load_images(model.config)
     folder = results.likelihoods_folder(workdir, model, record)
     found = evaluation.likelihoods(model, images, folder)
     summary = {"step": model.step, **record, **evaluation.summary_of_bits(found)}
-    sharding.on_first_process(lambda: reports.write_likelihoods(folder, found, summary))
+    sharding.on_first_process(lambda: reports.write_likelihoods(folder, found, summary, files))
     log.info(
         "%s: %.4f bits/dim, standard error %.4f, over %d images in %s",
-        config.eval.bpd_dataset,
+        record["images"],
         summary["bits_per_dim"],
         summary["bits_per_dim_standard_error"] or math.nan,
         summary["bits_per_dim_images"],

@@ -25,7 +25,7 @@ from pfgm_jax import arguments, build, config_files, folders, latents
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
 from pfgm_jax.likelihood import BitsPerDim
@@ -105,7 +105,7 @@ class TrainedModel:
         """
         n, seed = arguments.to_integer("n", n, 1), arguments.to_seed(seed)
         if sampler is not None:
-            return self._with_sampler(sampler if isinstance(sampler, str) else repr(sampler)).sample(n, seed, context)
+            return self._with_sampler(sampler if isinstance(sampler, str) else shown(sampler)).sample(n, seed, context)
         size = self.generator.batch_size(n)
         x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
@@ -219,21 +219,7 @@ class TrainedModel:
         Raises:
           InputError: they are not images of the model.
         """
-        images, levels = arguments.to_array("the images", images), self.scaling.levels
-        wanted = ", ".join(map(str, self.shape))
-        if images.ndim != 4 or images.shape[1:] != self.shape or not len(images):
-            raise InputError(f"the images have shape {images.shape}; the model takes [n, {wanted}]")
-        if levels and images.dtype != np.uint8:
-            raise InputError(f"the images are {images.dtype}; give uint8 with grey levels 0 to {levels - 1}")
-        if levels and images.max() >= levels:
-            raise InputError(f"an image has grey level {images.max()}; the model knows 0 to {levels - 1}")
-        if levels:
-            return images
-        with np.errstate(over="ignore"):
-            vectors = images.astype(np.float32)
-        if not np.isfinite(vectors).all():
-            raise InputError("some vectors are not finite in float32; leave them out")
-        return vectors
+        return arguments.to_images(images, self.shape, self.scaling.levels)
 
 
 def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 
 import ml_collections
 
@@ -9,10 +10,36 @@ from pfgm_jax import config as config_lib
 from pfgm_jax import config_files, locks
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder
+from pfgm_jax.folders import Folder, is_local
 from pfgm_jax.trained_model import TrainedModel, load_params
 
 log = logging.getLogger("pfgm_jax")
+
+
+FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "tensorboard", "damaged")
+FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "checkpoints/kept.json")
+
+
+def check_layout(workdir: Folder) -> None:
+    """Checks that where a run keeps folders are folders, and files where it keeps files, and that all can be written.
+
+    Raises:
+      InputError: names the first that is something else.
+    """
+    if not is_local(workdir):
+        return
+    for name in (*FOLDERS, *FILES):
+        path = workdir / name
+        if not os.path.lexists(path):
+            continue
+        if not (path.is_dir() if name in FOLDERS else path.is_file()):
+            kind = "a folder" if path.is_dir() else "a file" if path.is_file() else "neither a file nor a folder"
+            raise InputError(
+                f"{path} is {kind}, where a run keeps a {'folder' if name in FOLDERS else 'file'}; move it to another "
+                "place, or choose another --workdir"
+            )
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise InputError(f"{path} cannot be read and written; change its permissions, or choose another --workdir")
 
 
 def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack: contextlib.ExitStack) -> None:
@@ -20,12 +47,13 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
 
     Args:
       workdir: of the run.
-      config: whose fields are filled in; it is saved there.
+      config: whose fields are filled in.
       stack: holds the lock until it is closed.
 
     Raises:
       InputError: the workdir cannot be made, holds a run of another model or one without checkpoints, or is in use.
     """
+    check_layout(workdir)
     saved = None
     if (workdir / "config.json").is_file():
         saved = config_files.read(workdir)
@@ -47,9 +75,6 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     stack.enter_context(locks.only_writer(workdir))
     for change in config_files.differences(config, saved) if saved else ():
         log.info("Unlike before, %s", change)
-    saved = config.copy_and_resolve_references()
-    saved.training.restart = False
-    config_files.write(saved, workdir)
 
 
 def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_collections.ConfigDict:
@@ -59,6 +84,7 @@ def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_coll
       InputError: the config is wrong, or of another model than the run's; or there is no run.
     """
     config_lib.validate(config)
+    check_layout(workdir)
     saved = config_files.read(workdir)
     config = config_lib.fill_in_from_run(config, saved)
     for change in config_files.differences(config, saved, ["data.dataset"]):
@@ -76,10 +102,29 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
 
 
 def evaluated_steps(chosen: str, workdir: Folder) -> list[int | None]:
-    """Lists the steps that `eval.checkpoints` names; None stands for the newest."""
+    """Lists the steps that `eval.checkpoints` names; None stands for the newest.
+
+    Returns:
+      Steps whose checkpoints can be read, each once. Of `all`, those that cannot are left out.
+
+    Raises:
+      InputError: a step that is named has no checkpoint that can be read, or there is none.
+    """
+    newest = load_params(workdir)[1]
     if chosen == "newest":
         return [None]
     if chosen != "all":
-        return [int(step) for step in chosen.split(",")]
+        steps = dict.fromkeys(int(step) for step in chosen.split(","))
+        return [load_params(workdir, step)[1] for step in steps]
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        return list(checkpoints.steps()) or [None]
+        steps = checkpoints.steps()
+    return [step for step in steps if step == newest or _readable(workdir, step)]
+
+
+def _readable(workdir: Folder, step: int) -> bool:
+    try:
+        load_params(workdir, step)
+    except InputError as error:
+        log.warning("Step %d is left out: %s", step, error)
+        return False
+    return True

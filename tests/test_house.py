@@ -37,7 +37,7 @@ LAYERS = [
     ["build", "checkpoints"],
     ["config", "generator"],
     ["trained_model", "training.losses", "training.step", "training.callbacks", "training.loop", "training"],
-    ["workdir", "evaluation", "convert", "curves", "reports", "results"],
+    ["workdir", "evaluation", "convert", "curves", "reports", "results", "measured_images"],
     ["run_lib", ""],
     ["commands"],
     ["__main__", "datasets.__main__", "metrics.__main__", "convert.__main__"],

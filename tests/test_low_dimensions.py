@@ -30,7 +30,7 @@ def error_of_the_prior(charges, z_max):
 @pytest.mark.parametrize("dim", [1, 2, 5, 20, 63])
 def test_the_prior_of_few_dimensions_is_off_by_the_share_that_the_formula_is_made_for(dim):
     rng = np.random.default_rng(dim)
-    charges = rng.choice([-0.5, 0.5], (200, dim))
+    charges = rng.choice([-0.5, 0.5], (500, dim))
     charges -= charges.mean(0)
     found = hyper_parameters(np.linalg.norm(charges, axis=1).mean(), dim)
     assert error_of_the_prior(charges, found.z_max) < 1 / 128
@@ -69,7 +69,7 @@ def test_samples_arrive_though_the_network_is_careless_far_away():
     numbers = {**found._asdict(), "gamma": 0.2, "exact_substitution": True, "z_min": 1e-5}
     method = Poisson(shape=(1, 1, 2), data_radius=1.0, **numbers)
     unbound = Poisson(shape=(1, 1, 2), data_radius=1e9, **numbers)
-    net, solver = careless_network(charges, 0.05), create_sampler("rk45", rtol=1e-4, atol=1e-5)
+    net, solver = careless_network(charges, -0.05), create_sampler("rk45", rtol=1e-4, atol=1e-5)
 
     def distances(method):
         draw = jax.jit(lambda keys: sampling.sample(method, net, solver, keys))

@@ -55,7 +55,7 @@ def test_trains_and_samples_from_the_command_line(tmp_path):
     small = ["--config", "configs/heart.py", "--workdir", str(tmp_path)]
     for field in ("training.n_iters=5", "model.nf=8", "sampling.num_samples=7", "sampling.ode_solver=euler"):
         small.append(f"--config.{field}")
-    for mode, told in (("train", "M = 300, z_max = 40"), ("sample", "7 samples of step 5")):
+    for mode, told in (("train", "M = 233, z_max = 7.817"), ("sample", "7 samples of step 5")):
         result = _run("--mode", mode, *small)
         assert result.returncode == 0 and told in result.stderr, result.stderr
     assert (tmp_path / "samples" / "5-euler" / "samples.npz").exists()

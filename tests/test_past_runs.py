@@ -11,7 +11,11 @@ import pytest
 import pfgm_jax
 import run_lib
 from configs import heart
+from pfgm_jax import config_files
+from pfgm_jax.keys import Keys, sample_keys
 
+# What configs/heart.py said then.
+AS_THEN = {"sampling.exact_substitution": False, "sampling.z_min": 1e-3}
 FIXTURE = Path("tests/fixtures/run_heart_v0.tar.gz")
 
 
@@ -26,13 +30,19 @@ def recorded_samples(workdir):
     return np.load(workdir / "samples" / "3000-rk45" / "samples.npz")["samples"]
 
 
-def check_samples(found, recorded):
-    difference = np.abs(found - recorded).max(axis=(1, 2, 3))
-    assert np.median(difference) < 1e-4
-    # Nine of the 64 left the region that the network knows, where rounding decides where they end.
-    inside = np.abs(recorded).max(axis=(1, 2, 3)) < 1.5
-    assert inside.sum() == 55
-    assert np.mean(difference[inside] < 1e-3) >= 0.8
+# The first version had other gains of the step size: nearly the solution for both of them.
+TIGHT = {"sampling.rtol": 1e-6, "sampling.atol": 1e-6}
+
+
+def check_samples(found, recorded, model):
+    # Far away the network knows nothing. There the first version followed it, and nine of the 64 missed the data.
+    start = model.method.prior_sample(sample_keys(Keys.from_seed(model.config.seed).samples, len(recorded)))
+    near = np.linalg.norm(np.asarray(start)[:, 0, 0], axis=1) < 100
+    assert near.sum() > 30
+    difference = np.abs(found - recorded).max(axis=(1, 2, 3))[near]
+    assert np.median(difference) < 2e-3
+    assert np.mean(difference < 1e-2) >= 0.9
+    assert np.abs(found).max() < 1.5
 
 
 def test_sample_mode_gives_its_samples(workdir):
@@ -40,16 +50,18 @@ def test_sample_mode_gives_its_samples(workdir):
     shutil.rmtree(workdir / "samples")
     config = heart.get_config()
     config.sampling.num_samples = len(recorded)
+    for field, value in {**AS_THEN, **TIGHT}.items():
+        config_files.put(config, field, value)
     folder = run_lib.sample(config, workdir)
     assert folder == workdir / "samples" / "3000-rk45"
-    check_samples(np.load(folder / "samples.npz")["samples"], recorded)
+    check_samples(np.load(folder / "samples.npz")["samples"], recorded, pfgm_jax.load(workdir))
 
 
 def test_the_library_loads_it(workdir):
-    model = pfgm_jax.load(workdir)
+    model = pfgm_jax.load(workdir, **TIGHT)
     assert model.step == 3000 and model.shape == (1, 1, 2)
     recorded = recorded_samples(workdir)
-    check_samples(model.sample(len(recorded), seed=model.config.seed), recorded)
+    check_samples(model.sample(len(recorded), seed=model.config.seed), recorded, model)
     # Fields that it did not know have their defaults.
     assert model.config.sampling.method == "ode"
 

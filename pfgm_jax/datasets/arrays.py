@@ -7,6 +7,7 @@ import numpy as np
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.errors import InputError, listed
+from pfgm_jax.folders import to_path
 from pfgm_jax.reading import read_arrays
 
 
@@ -22,18 +23,26 @@ def _read_array(path: Path, where: str) -> np.ndarray:
     return next(iter(content.values()))
 
 
-def load(request: Request) -> Dataset:
-    """Loads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
+def read_examples(path: Path, where: str, least: int = 1) -> tuple[np.ndarray, int]:
+    """Reads the array of a .npy or .npz file: uint8 images [n, H, W, C], or float vectors [n, N].
+
+    Args:
+      path: of the file.
+      where: says which field names it; begins the message.
+      least: number of examples that are needed.
+
+    Returns:
+      uint8 [n, H, W, C] or float32 [n, 1, 1, N], and the number of grey levels, 0 for vectors.
 
     Raises:
       InputError: the file cannot be read, or does not hold exactly one such array.
     """
-    path = Path(request.argument).expanduser()
-    where = f"{request.field} names {path}"
     array = _read_array(path, where)
     where = f"{where}, whose array has dtype {array.dtype.name} and shape {array.shape}"
-    if array.size == 0 or array.ndim == 0 or len(array) < 2:
-        raise InputError(f"{where}; at least 2 examples are needed, one to train on and one to hold out")
+    if array.size == 0 or array.ndim == 0 or len(array) < least:
+        needed = "one example is" if least == 1 else "2 examples are"
+        why = "" if least == 1 else ", one to train on and one to hold out"
+        raise InputError(f"{where}; at least {needed} needed{why}")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         array, levels = array.reshape(*array.shape[:3], -1), 256
         if not 1 <= array.shape[-1] <= 4:
@@ -48,5 +57,16 @@ def load(request: Request) -> Dataset:
         raise InputError(
             f"{where}; {len(bad)} of its rows hold NaN, infinity or overflow float32, the first is row {bad[0]}"
         )
+    return array, levels
+
+
+def load(request: Request) -> Dataset:
+    """Loads the array of a .npy or .npz file; see `read_examples`.
+
+    Raises:
+      InputError: the file cannot be read, or does not hold exactly one such array of at least 2 examples.
+    """
+    path = to_path(request.argument, "data.dataset")
+    array, levels = read_examples(path, f"data.dataset names {path}", least=2)
     held_out = hold_out(len(array))
     return Dataset(Split(array[~held_out]), Split(array[held_out]), levels)

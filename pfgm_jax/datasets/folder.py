@@ -10,19 +10,18 @@ from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
 from pfgm_jax.errors import InputError
+from pfgm_jax.folders import to_path
 
 log = logging.getLogger("pfgm_jax")
 
 
 def load(request: Request) -> Dataset:
     """Loads the pictures in the folder that a request names; see `load_folder`."""
-    root = Path(request.argument).expanduser()
-    return load_folder(root, request.size, request.channels, request.directory / "cache", request.field)
+    root = to_path(request.argument, "data.dataset")
+    return load_folder(root, request.size, request.channels, request.directory / "cache")
 
 
-def load_folder(
-    root: Path, size: tuple[int, int] | None, channels: int, cache: Path, field: str = "data.dataset"
-) -> Dataset:
+def load_folder(root: Path, size: tuple[int, int] | None, channels: int, cache: Path) -> Dataset:
     """Loads the images in a folder and its subfolders, sorted by path.
 
     Each folder directly below it is a label, in alphabetical order. Images outside these folders have the label -1.
@@ -33,7 +32,6 @@ def load_folder(
       size: height and width to resize images to; None keeps their own size, if all have the same.
       channels: number of channels of the result; 0 means 1 if all images are grey, 4 if all have opacity, else 3.
       cache: folder for resized images that do not fit in memory.
-      field: the config field that names the folder, for messages.
 
     Returns:
       The images; every 20th is in the test split.
@@ -41,7 +39,7 @@ def load_folder(
     Raises:
       InputError: there are no readable images, or their sizes differ and `size` is None.
     """
-    where = f"{field} is 'folder:{root}'"
+    where = f"data.dataset is 'folder:{root}'"
     if not root.is_dir():
         raise InputError(f"{where}, and there is no such folder; give the path of one")
     paths = sorted(p for p in root.rglob("*") if is_picture(p) and not _hidden(p.relative_to(root)))

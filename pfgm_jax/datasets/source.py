@@ -18,7 +18,6 @@ class Request(NamedTuple):
       size: height and width to resize images from files to; None keeps their own.
       channels: number of channels of images from files; 0 keeps their own.
       directory: folder of prepared data sets and of the cache.
-      field: the config field whose value is `name`, for messages.
     """
 
     name: str
@@ -26,7 +25,6 @@ class Request(NamedTuple):
     size: tuple[int, int] | None
     channels: int
     directory: Path
-    field: str = "data.dataset"
 
 
 @runtime_checkable
@@ -52,7 +50,6 @@ def load_dataset(
     image_size: int | tuple[int, int] = 0,
     num_channels: int = 0,
     directory: Path | None = None,
-    field: str = "data.dataset",
 ) -> Dataset:
     """Loads the data set that `data.dataset` names.
 
@@ -61,7 +58,6 @@ def load_dataset(
       image_size: side of a square, or height and width, to resize images from files to; 0 keeps their own.
       num_channels: number of channels of images from files; 0 keeps their own.
       directory: folder of prepared data sets and of the cache; by default `data_dir()`.
-      field: the config field whose value is `name`, for messages.
 
     Returns:
       Its training and test examples. If it has no test split, every 20th example is held out.
@@ -70,12 +66,12 @@ def load_dataset(
       InputError: the name is unknown, or the data are missing, unreadable, or not valid examples.
     """
     if not isinstance(name, str):
-        raise InputError(f"{field} is {shown(name)}; choose one of {', '.join(SOURCES)}")
+        raise InputError(f"data.dataset is {shown(name)}; choose one of {', '.join(SOURCES)}")
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     kind, colon, argument = name.partition(":")
     fits = lambda known: known.split(":")[0] == kind and (":" in known) == bool(colon) == bool(argument)
     source = next(filter(fits, SOURCES), None)
     if source is None:
-        raise InputError(f"{field} is {shown(name)}; choose one of {', '.join(SOURCES)}")
+        raise InputError(f"data.dataset is {shown(name)}; choose one of {', '.join(SOURCES)}")
     size = (height, width) if height else None
-    return SOURCES[source](Request(name, argument, size, num_channels, directory or data_dir(), field))
+    return SOURCES[source](Request(name, argument, size, num_channels, directory or data_dir()))

@@ -9,7 +9,7 @@ from etils import epy
 
 # When they are first used, so that `--help` does not wait for JAX.
 with epy.lazy_api_imports(globals()):
-    from pfgm_jax.metrics.evaluation import evaluate, evaluate_vectors
+    from pfgm_jax.metrics.evaluation import check_dimension, evaluate, evaluate_vectors
     from pfgm_jax.metrics.features import (
         Extractor,
         ExtractorOptions,
@@ -42,6 +42,7 @@ __all__ = [
     "PixelExtractor",
     "Statistics",
     "VectorMetric",
+    "check_dimension",
     "create_extractor",
     "evaluate",
     "evaluate_vectors",

@@ -44,11 +44,7 @@ def evaluate(
     count, dim = features.shape
     if count < 2:
         raise InputError(f"there are {count} samples, and a covariance needs at least 2; give more")
-    if dim != len(reference.mean):
-        raise InputError(
-            f"the samples have {dim} features each and the reference {len(reference.mean)}: it has images of another "
-            "size or number of channels, or other features; choose a matching reference"
-        )
+    check_dimension(dim, reference)
     check_finite(features, "sample")
     for what, n in (("samples", count), ("reference images", reference.count)):
         if 0 < n <= dim:
@@ -79,3 +75,16 @@ def evaluate_vectors(
     for name in VECTOR_METRICS:
         found |= VECTOR_METRICS[name](*rows)
     return found
+
+
+def check_dimension(dim: int, reference: Statistics) -> None:
+    """Checks that a reference has as many features as samples.
+
+    Raises:
+      InputError: it has not.
+    """
+    if dim != len(reference.mean):
+        raise InputError(
+            f"the samples have {dim} features each and the reference {len(reference.mean)}: it has images of another "
+            "size or number of channels, or other features; choose a matching reference"
+        )

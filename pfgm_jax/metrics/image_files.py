@@ -20,6 +20,7 @@ class PictureFolder:
 
     Attributes:
       shape: number of pictures, H, W, C; one channel if all are grey, else three, with transparency blended over white.
+      files: path of each below the folder.
     """
 
     def __init__(self, root: Path):
@@ -43,6 +44,7 @@ class PictureFolder:
                 )
         self._geometry = Geometry(height, width, 1 if all(shape[2] == 1 for shape in shapes) else 3)
         self.shape = (len(self._paths), *self._geometry.shape)
+        self.files = tuple(path.relative_to(root).as_posix() for path in self._paths)
 
     def __len__(self) -> int:
         return len(self._paths)

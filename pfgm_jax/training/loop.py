@@ -31,7 +31,7 @@ def train(
     """Trains to the last step, from the first step or from the latest checkpoint in the workdir.
 
     Args:
-      config: a config whose fields are filled in.
+      config: a config whose fields are filled in; it is saved in the workdir.
       dataset: the config's data set.
       workdir: a folder that only this run writes to.
       devices: devices that share the work.
@@ -52,6 +52,8 @@ def train(
     request = sharding.SharedRequest(devices)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
     state = restore_or_init(config, checkpoints, devices)
+    # Not before a state is there: a config with which none can be restored would replace the one that can.
+    sharding.on_first_process(lambda: config_files.write(config, workdir))
     start = int(state.step)
     with contextlib.ExitStack() as stack:
         stack.enter_context(checkpoints)

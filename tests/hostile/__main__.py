@@ -1,6 +1,7 @@
 """Tries everything hostile that we know, and prints a table: python -m tests.hostile [--share 0.1] [--kind KIND]."""
 
 import argparse
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main():
     parser.add_argument("--share", type=float, default=1.0, help="try so large a share of each kind, evenly spread")
     parser.add_argument("--kind", choices=KINDS, action="append", help="one kind only")
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
     total = failed = 0
     print(f"{'kind':16}{'tried':>8}{'held':>8}")
     for kind in arguments.kind or KINDS:

@@ -6,7 +6,7 @@ import ml_collections
 
 from configs import cifar10, digits, heart
 from pfgm_jax import build, config, config_fields, config_files
-from tests.hostile.case import Case, assert_refused
+from tests.hostile.case import Case, assert_refused, plainly
 
 NAN, INFINITY = float("nan"), float("inf")
 # Values that a field cannot have, though they are of its type or near to it.
@@ -216,9 +216,8 @@ def _missing() -> list[Case]:
 
 def _no_configs() -> list[Case]:
     given: tuple[Any, ...] = (None, {}, "digits", 3, [], digits, digits.get_config)
-    return [
-        Case(f"a config that is {g!r}"[:60], lambda _, g=g: assert_refused(lambda: config.validate(g))) for g in given
-    ]
+    attempt = lambda value: lambda _: assert_refused(lambda: plainly(config.validate, value), "the config")
+    return [Case(f"a config that is {value!r}"[:60], attempt(value)) for value in given]
 
 
 def _groups() -> list[Case]:

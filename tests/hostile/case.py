@@ -1,8 +1,9 @@
 """What a hostile test is."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pfgm_jax.errors import PfgmError
 
@@ -38,3 +39,8 @@ def assert_refused(act: Callable[[], object], *named: str) -> None:
         assert_sentence(str(error), *named)
     else:
         raise AssertionError("accepted without a word")
+
+
+def plainly(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Calls a function as users have it: while tests run, annotations would be checked before it."""
+    return inspect.unwrap(function)(*arguments, **options)

@@ -1,0 +1,80 @@
+"""The images whose likelihoods are measured: those that `eval.bpd_dataset` names."""
+
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from pfgm_jax import arguments, build, datasets
+from pfgm_jax.datasets.arrays import read_examples
+from pfgm_jax.errors import InputError, shown
+from pfgm_jax.folders import to_path
+from pfgm_jax.metrics.image_files import PictureFolder
+
+# Number of images that are hashed, evenly spaced.
+HASHED = 4096
+
+
+class MeasuredImages(NamedTuple):
+    """Images, and where they come from.
+
+    Attributes:
+      images: in stored form.
+      files: the file of each, below the folder that was named; None where they are no files.
+      record: describes them by their number and a hash of at most `HASHED` of them.
+    """
+
+    images: np.ndarray | datasets.Split
+    files: tuple[str, ...] | None
+    record: dict[str, Any]
+
+
+def load_images(config: ml_collections.ConfigDict) -> MeasuredImages:
+    """Loads the images that `eval.bpd_dataset` names, the first `eval.num_images` of them.
+
+    Raises:
+      InputError: there are none, one cannot be read, or the model does not accept them.
+    """
+    name, count = config.eval.bpd_dataset, config.eval.num_images or None
+    images, files = _named(config, name, count)
+    record = {"images": name, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
+    return MeasuredImages(images, files, record)
+
+
+def _named(
+    config: ml_collections.ConfigDict, name: str, count: int | None
+) -> tuple[np.ndarray | datasets.Split, tuple[str, ...] | None]:
+    if name in ("test", "train"):
+        dataset = build.load_dataset(config)
+        check_data_of_model(config, dataset)
+        split = getattr(dataset, name)
+        return split if count is None else split.first(count), None
+    kind, _, path = name.partition(":")
+    levels, shape = config.data.levels, build.image_shape(config)
+    if kind == "folder" and path:
+        # Bits per dimension refer to the original images, so images of another size are not resized.
+        pictures = PictureFolder(to_path(path, "eval.bpd_dataset"))
+        if pictures.shape[1:] != shape:
+            raise InputError(
+                f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
+            )
+        return arguments.to_images(pictures[:count], shape, levels), pictures.files[:count]
+    if kind == "arrays" and path:
+        examples, _ = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
+        return arguments.to_images(examples[:count], shape, levels), None
+    raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
+
+
+def check_data_of_model(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
+    """Checks that a data set holds what the model was trained on.
+
+    Raises:
+      InputError: its examples have another shape, or other grey levels.
+    """
+    told = lambda shape, levels: f"{' x '.join(map(str, shape))} with {levels or 'no'} grey levels"
+    model, data = told(build.image_shape(config), config.data.levels), told(dataset.shape, dataset.levels)
+    if model != data:
+        raise InputError(
+            f"data.dataset is {shown(config.data.dataset)}, whose examples are {data}; the model's are {model}: choose "
+            "data of that kind"
+        )
