@@ -66,6 +66,12 @@ def test_the_library_loads_it(workdir):
     assert model.config.sampling.method == "ode"
 
 
+def test_samples_are_the_same_in_batches_of_another_size(workdir):
+    """Up to what the tolerance of 1e-4 leaves to rounding: networks round by the size of a batch."""
+    a, b = (pfgm_jax.load(workdir, **{"sampling.batch_size": size}).sample(64, seed=3) for size in (7, 64))
+    assert np.abs(a - b).max() < 1e-3
+
+
 def test_training_resumes(workdir, caplog):
     config = heart.get_config()
     config.training.n_iters, config.training.log_freq = 3020, 10
