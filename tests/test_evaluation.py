@@ -17,7 +17,7 @@ from pfgm_jax import build, curves
 from pfgm_jax.errors import InputError
 from pfgm_jax.trained_model import TrainedModel
 from tests.test_run_lib import small_digits
-from tests.test_sharding import environment
+from tests.test_sharding import environment, start_processes
 
 
 def config_of_evaluation(**overrides):
@@ -145,12 +145,21 @@ def test_likelihoods_are_by_steps_that_suit_them(workdir):
     assert by_euler == by_rk45
 
 
-def test_devices_change_nothing(trained):
-    command = [sys.executable, "-m", "tests.evaluate_on_devices", str(trained), "1", "2", "8"]
-    done = subprocess.run(command, env=environment(8), capture_output=True, text=True, timeout=600)
+def test_devices_and_processes_change_nothing(trained):
+    program = ["-m", "tests.evaluate_on_devices", str(trained)]
+    done = subprocess.run(
+        [sys.executable, *program, "1", "2", "8"], env=environment(8), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
-    one, *others = (without_speed(json.loads(line))[0] for line in done.stdout.splitlines())
-    assert len(others) == 2
+    two_processes = start_processes(*program, "4")
+    printed = [process.communicate(timeout=300) for process in two_processes]
+    assert [process.returncode for process in two_processes] == [0, 0], printed
+    texts = (done.stdout, *(out for out, _ in printed))
+    one, *others = (  # gloo prints, too
+        without_speed(json.loads(line))[0] for text in texts for line in text.splitlines() if line.startswith("[{")
+    )
+    assert len(others) == 3  # two of one process, and of two processes one
+    assert "30/30" in printed[0][1] and "30/30" not in printed[1][1]
     for other in others:
         assert other == pytest.approx(one, rel=1e-4, abs=1e-5)
 

@@ -61,6 +61,24 @@ def test_a_second_interrupt_ends_at_once():
     assert subprocess.run([sys.executable, "-c", program], timeout=50).returncode == 130
 
 
+def test_a_second_interrupt_ends_at_once_also_within_c_code():
+    """Where the main thread runs no Python for a minute, as while XLA compiles."""
+    program = (
+        "import hashlib, os, signal, threading, time\nfrom pfgm_jax import interruption\n"
+        "def interrupt():\n"
+        "    time.sleep(0.5); os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(0.5); os.kill(os.getpid(), signal.SIGINT)\n"
+        "with interruption.stop_requests(), interruption.saving(lambda: 'a thing is saved'):\n"
+        "    threading.Thread(target=interrupt).start()\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"
+    )
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert time.monotonic() - begun < 1 + 2 + 2  # the signals, the bound, and the start of Python
+    assert done.returncode == 130
+    assert done.stderr == "\nAsked to stop; a thing is saved. To resume, run the same command again\n"
+
+
 def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process = start(tmp_path, "--config.training.n_iters=1000000")
     wait_for_step(tmp_path, 2, process)

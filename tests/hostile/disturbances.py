@@ -154,6 +154,30 @@ def closed_streams(folder: Path) -> None:
     runs.assert_goes_on(folder, "train")
 
 
+def while_xla_compiles(folder: Path) -> None:
+    """Two Ctrl-C while the main thread is in C++ for long: after the second it ends within two seconds."""
+    mark = folder / "mark"
+    before = f"""
+import jax
+jax.config.update("jax_enable_compilation_cache", False)
+os.environ.pop("XLA_FLAGS", None)
+def twice():
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+    open({str(mark)!r}, "w").close()
+    os.kill(os.getpid(), signal.SIGINT)
+is_step = lambda _, module, *__, **___: "train_step" in str(module.operation.attributes["sym_name"])
+at({moments.COMPILING[0]!r}, 1, lambda: threading.Thread(target=twice).start(), is_step)
+"""
+    # The U-Net of the config, whose step takes long to compile.
+    flags = [flag for flag in runs.flags(folder, "train") if not flag.startswith("--config.model.")]
+    outcome = processes.run(folder, "main.py", *flags, before=before)
+    assert time.time() - mark.stat().st_mtime < 2
+    moments.assert_farewell(outcome, 130, moments.ANYTHING)
+    assert "1/8" not in outcome.told
+
+
 def while_importing(signum: int) -> Case:
     """A signal while JAX is being imported, by a process that is not forked."""
 
@@ -233,6 +257,7 @@ def cases() -> list[Case]:
         nobody_reads("sample: nobody reads what is told", "sample", 2),
         nobody_reads("train: nobody reads what is told", "train", 2),
         Case("train: all standard streams are closed", closed_streams),
+        Case("train: SIGINT twice while XLA compiles", while_xla_compiles),
         while_importing(signal.SIGINT),
         while_importing(signal.SIGTERM),
     ]

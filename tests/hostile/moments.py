@@ -128,7 +128,7 @@ def cases() -> list[Case]:
         interrupted("train", "a step is taken", TRAINING, INT, says=step(6)),
         interrupted("train", "a step is taken, in a second run", TRAINING, TERM, says=step(6)),
         interrupted("train", "a checkpoint is saved", SAVING, TERM, says=step(7)),
-        interrupted("train", "it compiles, twice", COMPILING, INT, INT),
+        interrupted("train", "data are scaled", COMPILING, INT),
         interrupted("train", "a step is taken, one after the other", TRAINING, TERM, INT, status=130),
         interrupted("train", "a checkpoint is saved, by the system", SAVING, KILL),
         interrupted("train", "a step is taken, by the terminal that closes", TRAINING, HUP),

@@ -21,10 +21,10 @@ from tests.compiling import QUICKLY
 
 PATIENCE = 120.0  # seconds
 
-# Calls `act` in the n-th call of a function of a module or class.
+# Calls `act` in the n-th call of a function of a module or class, of those with arguments for which `when` holds.
 AT = """
-import functools, importlib, os, resource, shutil, signal, sys, time
-def at(place, n, act):
+import functools, importlib, os, resource, shutil, signal, sys, threading, time
+def at(place, n, act, when=lambda *_, **__: True):
     *path, name = place.split(".")
     owner, depth = None, len(path)
     while owner is None:
@@ -37,8 +37,9 @@ def at(place, n, act):
     original, calls = getattr(owner, name), []
     @functools.wraps(original)
     def wrapped(*arguments, **more):
-        calls.append(None)
-        if len(calls) == n:
+        if when(*arguments, **more):
+            calls.append(None)
+        if len(calls) == n and when(*arguments, **more):
             act()
         return original(*arguments, **more)
     setattr(owner, name, wrapped)
