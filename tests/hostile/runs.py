@@ -1,5 +1,6 @@
 """A small run, the commands that use it, and what they leave when nothing disturbs them."""
 
+import atexit
 import functools
 import json
 import shutil
@@ -30,14 +31,15 @@ _FIELDS = {
     "eval.num_samples": 12,
     "eval.num_images": 8,
     "eval.batch_size": 4,
-    "eval.enable_bpd": True,
     "eval.features": "pixels",
 }
 
 
 def flags(folder: Path, mode: str) -> list[str]:
-    """The command line of a mode, for the run in `folder`/run."""
-    own = {**_FIELDS, "data.dir": folder / "data"}
+    """The command line of a mode, or of "eval of likelihoods", for the run in `folder`/run."""
+    mode, _, of_likelihoods = mode.partition(" of ")
+    measured = {"eval.enable_bpd": True, "eval.enable_sampling": False} if of_likelihoods else {}
+    own = {**_FIELDS, **measured, "data.dir": folder / "data"}
     fields = [f"--config.{name}={value}" for name, value in own.items()]
     return [f"--mode={mode}", "--config=configs/digits.py", f"--workdir={folder / 'run'}", *fields]
 
@@ -46,6 +48,7 @@ def flags(folder: Path, mode: str) -> list[str]:
 def _undisturbed(mode: str | None) -> Path:
     """A folder whose run was trained and then, unless that is None, used by a mode."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if mode is None:
         outcome = processes.run(folder, "main.py", *flags(folder, "train"))
     else:
