@@ -11,7 +11,7 @@ import ml_collections
 from pfgm_jax import build, curves, datasets, evaluation, interruption, measured_images, reports, results, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
-from pfgm_jax.folders import Folder
+from pfgm_jax.folders import Folder, to_folder
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel, load_params
 from pfgm_jax.training import loop
@@ -21,7 +21,7 @@ from pfgm_jax.training.step import create_held_out_loss
 log = logging.getLogger("pfgm_jax")
 
 
-def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
+def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainState:
     """Trains, resuming where a run in the workdir stopped.
 
     Args:
@@ -37,6 +37,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
       StorageError: a checkpoint could not be written.
       SystemExit: the process was asked to stop, and has saved its last step.
     """
+    workdir = to_folder(workdir)
     config_lib.validate(config)
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
@@ -52,7 +53,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder) -> TrainState:
         return loop.train(config, dataset, workdir, devices, stop)
 
 
-def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
+def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     """Draws `sampling.num_samples` samples from a trained model.
 
     Args:
@@ -67,6 +68,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
       InputError: the config is wrong, there is no such checkpoint, or another process is drawing the same samples.
       SolveError: the ODE could not be solved.
     """
+    workdir = to_folder(workdir)
     model = workdirs.load_model(config, workdir)
     folder = results.samples_folder(workdir, model, config.sampling.num_samples)
     rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
@@ -83,7 +85,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     return folder
 
 
-def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[str, Any]]:
+def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[dict[str, Any]]:
     """Evaluates checkpoints; the fields of `eval` in pfgm_jax/defaults.py say what is measured.
 
     Args:
@@ -98,6 +100,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
       InputError: the config is wrong, or there is no such checkpoint.
       SolveError: the ODE could not be solved.
     """
+    workdir = to_folder(workdir)
     config = workdirs.config_of_run(config, workdir)
     options, devices = config.eval, Devices.all()
     # What cannot be measured raises an error before anything is measured; what takes longest comes last.
@@ -133,7 +136,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder) -> list[dict[st
     return found
 
 
-def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
+def likelihood(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     """Computes bits per dimension of every image of `eval.bpd_dataset`.
 
     Args:
@@ -146,6 +149,7 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder) -> Folder:
     Raises:
       InputError: the config or the images are wrong, or there is no such checkpoint.
     """
+    workdir = to_folder(workdir)
     model = workdirs.load_model(config, workdir)
     images, files, record = measured_images.load_images(model.config)
     folder = results.likelihoods_folder(workdir, model, record)

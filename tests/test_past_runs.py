@@ -90,6 +90,6 @@ def test_training_resumes(workdir, caplog):
 def test_it_is_evaluated(workdir):
     config = heart.get_config()
     config.eval.enable_sampling = False
-    (report,) = run_lib.evaluate(config, workdir)
+    (report,) = run_lib.evaluate(config, str(workdir))
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert report["held_out_loss"] == pytest.approx(last["held_out_loss"], rel=1e-5)
