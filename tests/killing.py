@@ -42,11 +42,7 @@ EVALUATION = [
     "--config.sampling.batch_size=16",
     "--config.sampling.ode_solver=euler",
     "--config.sampling.N=1000",
-    "--config.sampling.rtol=0.1",
-    "--config.sampling.atol=0.1",
     "--config.eval.features=pixels",
-    "--config.eval.enable_bpd=True",
-    "--config.eval.num_images=8",
 ]
 STARTING_SHARE = 0.2
 LONGEST_START, LONGEST_LIFE = 8.0, 2.5  # seconds until a kill, from the start and from the first new checkpoint
