@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import filelock
 
-from pfgm_jax.errors import InputError, WorkdirInUseError
+from pfgm_jax.errors import InputError, StorageError, WorkdirInUseError
 from pfgm_jax.folders import Folder, is_local
-from pfgm_jax.reading import read_json
+from pfgm_jax.reading import read_json, reason
 
 log = logging.getLogger("pfgm_jax")
 
@@ -25,11 +25,17 @@ def only_writer(folder: Folder) -> Iterator[None]:
 
     Raises:
       WorkdirInUseError: another run holds the lock.
+      StorageError: the folder cannot be made.
     """
     if not is_local(folder):
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made ({reason(error)}); move what is in its place, or see that it can be written"
+        ) from None
     lock = filelock.FileLock(folder / ".lock")
     holder = folder / ".lock.holder"
     try:
@@ -48,8 +54,10 @@ def only_writer(folder: Folder) -> Iterator[None]:
         return
     try:
         mine = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        holder.write_text(json.dumps(mine))
+        with contextlib.suppress(OSError):  # it is only told to others
+            holder.write_text(json.dumps(mine))
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            holder.unlink()
         lock.release()

@@ -41,6 +41,7 @@ def rows_in_pieces(folder: Folder, total: int, size: int, compute: Callable[[int
 
     Raises:
       WorkdirInUseError: another process is computing them.
+      InputError: a folder is in the place of a piece.
     """
     pieces: list[Rows] = []
     rows_there = lambda: sum(map(_length, pieces))
@@ -84,6 +85,9 @@ def _length(piece: Rows) -> int:
 
 def _count_rows(folder: Folder, total: int) -> int:
     """Counts the rows of the pieces up to the first one that is missing or damaged, or to `total`."""
+    for path in folder.glob("*.npz"):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, where a file is kept; move it to another place")
     first = 0
     while first < total and _piece(folder, first).exists():
         try:

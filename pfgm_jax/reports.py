@@ -30,7 +30,9 @@ def write_samples(
       evaluations: number of network evaluations of each sample.
       levels: number of grey levels; 0 for vectors.
     """
-    if _count_samples(folder) >= len(stored):
+    there = _count_samples(folder)
+    pictures_there = sum(1 for _ in folder.glob("[0-9]*.png")) if levels else there
+    if there > len(stored) or there == len(stored) == pictures_there:
         return
     if levels:
         pixels = pictures.to_pixels(stored, levels)

@@ -13,7 +13,7 @@ from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
 from pfgm_jax.folders import Folder, to_folder
 from pfgm_jax.sharding import Devices
-from pfgm_jax.trained_model import TrainedModel, load_params
+from pfgm_jax.trained_model import load_with
 from pfgm_jax.training import loop
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.step import create_held_out_loss
@@ -116,7 +116,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
         compare = evaluation.create_comparison(config, dataset)
     found = []
     for step in steps:
-        model = TrainedModel(config, *load_params(workdir, step))
+        model = load_with(config, workdir, step)
         folder = results.report_folder(workdir, model, measured and measured.record)
         report: dict[str, Any] = {"step": model.step}
         if options.enable_sampling and compare is not None:

@@ -11,6 +11,7 @@ The pure functions underneath, to be built on, are `sampling`, `latents`, `likel
 """
 
 import functools
+import os
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from pfgm_jax import arguments, build, config_files, folders, latents
+from pfgm_jax import arguments, build, config_files, folders, latents, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
@@ -239,7 +240,25 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
     config_files.override(config, overrides)
     config_lib.validate(config)
     config_lib.check_same_model(config, saved)
-    return TrainedModel(config, *load_params(folder, step))
+    return load_with(config, folder, step)
+
+
+def load_with(config: ml_collections.ConfigDict, workdir: Folder, step: int | None = None) -> TrainedModel:
+    """Loads the model of a run with a config whose fields are filled in.
+
+    Raises:
+      InputError: there is no such checkpoint, or it is of another network than the config's.
+    """
+    params, found = load_params(workdir, step)
+    shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    network = models.create_model(config)
+    expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))
+    if shapes(params) != shapes(expected):
+        raise InputError(
+            f"the checkpoint of step {found} in {workdir} is of another network than its config.json; restore the "
+            "fields of model there, or choose another --workdir"
+        )
+    return TrainedModel(config, params, found)
 
 
 def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
@@ -251,6 +270,10 @@ def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
     step = None if step is None else arguments.to_integer("step", step, 0)
     directory = workdir / "checkpoints"
     if not directory.is_dir():
+        if os.path.lexists(directory):
+            raise InputError(
+                f"{directory} is not a folder, where a run keeps its checkpoints; move it to another place"
+            )
         raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")
     with Checkpoints(directory, read_only=True) as checkpoints:
         return checkpoints.restore_ema(step)

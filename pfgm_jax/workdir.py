@@ -11,7 +11,7 @@ from pfgm_jax import config_files, locks
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local
-from pfgm_jax.trained_model import TrainedModel, load_params
+from pfgm_jax.trained_model import TrainedModel, load_params, load_with
 
 log = logging.getLogger("pfgm_jax")
 
@@ -58,14 +58,14 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     if (workdir / "config.json").is_file():
         saved = config_files.read(workdir)
         config_lib.check_same_model(config, saved)
-    begun = (workdir / "checkpoints").is_dir()
+    begun = _has_checkpoints(workdir)
     if config.training.restart and begun:
         raise InputError(
             f"training.restart is True, but --workdir is {workdir}, which holds checkpoints; leave it out to resume or "
             "choose another --workdir"
         )
     if not config.training.restart and not begun:
-        left = [name for name in ("metrics.jsonl", "samples", "eval", "likelihood") if (workdir / name).exists()]
+        left = _left_of_a_run(workdir)
         if left:
             raise InputError(
                 f"--workdir is {workdir}, which holds {' and '.join(left)} of a run but no checkpoints; choose another "
@@ -75,6 +75,21 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     stack.enter_context(locks.only_writer(workdir))
     for change in config_files.differences(config, saved) if saved else ():
         log.info("Unlike before, %s", change)
+
+
+def _has_checkpoints(workdir: Folder) -> bool:
+    directory = workdir / "checkpoints"
+    return directory.is_dir() and any(path.name.isdecimal() for path in directory.iterdir())
+
+
+def _left_of_a_run(workdir: Folder) -> list[str]:
+    """Lists what shows that a workdir without checkpoints had some."""
+    names = ["samples", "eval", "likelihood"]
+    if not (workdir / "checkpoints").is_dir():
+        return [name for name in ("metrics.jsonl", *names) if (workdir / name).exists()]
+    # A run that was killed during its first save may have metrics and a grid of samples. The rest was made with one.
+    holds_folders = lambda path: path.is_dir() and any(inner.is_dir() for inner in path.iterdir())
+    return [name for name in names if holds_folders(workdir / name)]
 
 
 def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_collections.ConfigDict:
@@ -98,7 +113,7 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
     Raises:
       InputError: see `config_of_run`; or there is no such checkpoint.
     """
-    return TrainedModel(config_of_run(config, workdir), *load_params(workdir, config.sampling.checkpoint or None))
+    return load_with(config_of_run(config, workdir), workdir, config.sampling.checkpoint or None)
 
 
 def evaluated_steps(chosen: str, workdir: Folder) -> list[int | None]:

@@ -170,6 +170,12 @@ def test_what_is_kept_for_good_stays_when_the_interval_changes(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state_of(88), {})
     assert Checkpoints(tmp_path, read_only=True).steps() == [30, 60, 86, 88]
+    # A digit of it has changed.
+    (tmp_path / "kept.json").write_text((tmp_path / "kept.json").read_text().replace("30", "31"))
+    with pytest.raises(InputError, match="kept.json is damaged"):
+        Checkpoints(tmp_path)
+    (tmp_path / "kept.json").write_text("[30, 60]")  # as a user, or an earlier version, would write it
+    assert {30, 60} <= {*Checkpoints(tmp_path).steps()}
     # Of a run that recorded nothing, all but the latest are there because they were to be kept.
     (tmp_path / "kept.json").unlink()
     with Checkpoints(tmp_path, keep_every=1000) as checkpoints:

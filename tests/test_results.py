@@ -74,6 +74,9 @@ def test_more_samples_extend_those_that_are_there_and_fewer_take_nothing_away(wo
     np.testing.assert_array_equal(more[:8], few)
     assert sorted(path.name for path in folder.glob("[0-9]*.png")) == [f"{i:02}.png" for i in range(13)]
     before = contents(folder)
+    (folder / "07.png").unlink()
+    samples(13)
+    assert contents(folder) == before
     _, still = samples(5)
     assert calls == [] and len(still) == 13 and contents(folder) == before
     shutil.rmtree(folder)
