@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pfgm_jax import ranges
+from pfgm_jax.context import Context
 from pfgm_jax.errors import FieldError, InputError, shown
 
 
@@ -75,3 +76,14 @@ def to_images(value: Any, shape: tuple[int, int, int], levels: int) -> np.ndarra
     if not np.isfinite(vectors).all():
         raise InputError("some vectors are not finite in float32; leave them out")
     return vectors
+
+
+def to_context(context: Any) -> Context:
+    """Returns what is given of each example.
+
+    Raises:
+      InputError: it is no context.
+    """
+    if not isinstance(context, Context):
+        raise InputError(f"the context is {shown(context)}; give a pfgm_jax.Context")
+    return context

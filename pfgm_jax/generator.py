@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Num, PyTree
 from pfgm_jax import build, latents, likelihood, models, sampling
 from pfgm_jax.arguments import to_array
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.errors import InputError, shown
+from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Network
@@ -182,8 +182,6 @@ class Generator:
 
 def _rows(context: Context, n: int) -> Context:
     """Returns the context as arrays of n rows."""
-    if not isinstance(context, Context):
-        raise InputError(f"the context is {shown(context)}; give a pfgm_jax.Context")
     given = {name: rows for name, rows in context._asdict().items() if rows is not None}
     arrays = {name: to_array(f"the context's {name}s", rows) for name, rows in given.items()}
     for name, rows in arrays.items():

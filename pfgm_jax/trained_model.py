@@ -105,10 +105,14 @@ class TrainedModel:
           SolveError: the ODE could not be solved.
         """
         n, seed = arguments.to_integer("n", n, 1), arguments.to_seed(seed)
+        context = arguments.to_context(context)
         if sampler is not None:
             return self._with_sampler(sampler if isinstance(sampler, str) else shown(sampler)).sample(n, seed, context)
         size = self.generator.batch_size(n)
-        x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
+        x = [
+            batch.check(i * size).x
+            for i, batch in enumerate(self.generator.draw(self.params, n, seed, context=context))
+        ]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
 
     def encode(
@@ -121,7 +125,7 @@ class TrainedModel:
           SolveError: the ODE could not be solved.
         """
         x = np.asarray(self.scaling.to_network(self.check(images)))
-        return self.generator.encode(self.params, x, context)
+        return self.generator.encode(self.params, x, arguments.to_context(context))
 
     def decode(self, z: Num[np.ndarray | Array, "..."], context: Context = NO_CONTEXT) -> Num[np.ndarray, "n H W C"]:
         """Decodes latents [n, H, W, C]: returns the images that the ODE leads them to.
@@ -135,7 +139,7 @@ class TrainedModel:
         if z.shape[1:] != self.shape or not z.size or not np.isfinite(z).all():
             wanted = ", ".join(map(str, self.shape))
             raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {wanted}]")
-        return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, context)))
+        return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, arguments.to_context(context))))
 
     def interpolate(
         self, start: Num[np.ndarray | Array, "n H W C"], end: Num[np.ndarray | Array, "n H W C"], steps: int = 8
@@ -176,7 +180,7 @@ class TrainedModel:
           SolveError: the ODE could not be solved.
         """
         seed, draws = arguments.to_seed(seed), arguments.to_integer("draws", draws, 1)
-        images = self.check(images)
+        images, context = self.check(images), arguments.to_context(context)
         pieces = self.bits(images, np.arange(len(images), dtype=np.int32), seed, draws, context)
         return np.concatenate([piece.check(first).mean for first, piece in pieces])
 

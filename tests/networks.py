@@ -50,7 +50,10 @@ def gaussian_network(means, scale):
 
 def exact_method(dim, **numbers):
     # Field lines of data of scale 0.1 to 2 lie between these heights all but whole. The network's z part is exact here.
-    return Poisson(**{"shape": (1, 1, dim), "z_min": 1e-6, "z_max": 2000.0, "z_exp": 0.0, **numbers})
+    # Gaussian data have no largest norm; 1e3 is beyond all.
+    return Poisson(
+        **{"shape": (1, 1, dim), "z_min": 1e-6, "z_max": 2000.0, "z_exp": 0.0, "data_radius": 1e3, **numbers}
+    )
 
 
 @functools.cache

@@ -32,6 +32,7 @@ from pfgm_jax.metrics import (
     precision_recall,
     weights,
 )
+from pfgm_jax.registry import FRONT_ENDS
 from tests import torch_format
 from tests.compiling import thorough_jit
 from tests.test_run_lib import small_digits
@@ -230,7 +231,7 @@ def test_eval_mode_compares_by_the_network(tmp_path, monkeypatch, weights_file, 
     run_lib.train(config, tmp_path / "run")
     (report,) = run_lib.evaluate(config, tmp_path / "run")
 
-    samples = np.load(tmp_path / "run" / "eval" / "2" / "samples" / "00000000.npz")["samples"]
+    samples = np.load(next(tmp_path / "run" / "samples").glob("2-*/pieces/*.npz")))["samples"]
     train = build.load_dataset(config).train[:]
     assert len(train) == 19
     (of_samples, logits), (of_train, _) = (extractors["tensorflow"](images) for images in (samples, train))

@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def recorded_samples(workdir):
 
 
 # The first version had other gains of the step size: nearly the solution for both of them.
-TIGHT = {"sampling.rtol": 1e-6, "sampling.atol": 1e-6}
+TIGHT: dict[str, Any] = {"sampling.rtol": 1e-6, "sampling.atol": 1e-6}
 
 
 def check_samples(found, recorded, model):

@@ -267,7 +267,8 @@ class Poisson(Method):
         if self.dim >= LOW_DIMENSION:
             return velocity
         D = x - velocity
-        beyond = 1 - jnp.minimum(1, self._radius / _norm(flatten(D)))
+        # No division by a D of 0, of which derivatives would not be finite.
+        beyond = 1 - self._radius / jnp.maximum(_norm(flatten(D)), self._radius)
         return velocity + per_row(beyond, x) * D
 
     def velocity(

@@ -157,8 +157,8 @@ CONTRADICTIONS = (
     (digits, {"training.small_batch_size": 2048, "training.batch_size": 1024}, "training.small_batch_size"),
     (digits, {"data.levels": 17, "data.shift": (1.0,)}, "data.shift"),
     (digits, {"data.levels": 17, "data.scale": 2.0}, "data.scale"),
-    (heart, {"sampling.z_min": 50.0}, "sampling.z_max"),
-    (heart, {"sampling.ode_solver": "euler", "sampling.levels": (100.0, 1.0)}, "sampling.levels"),
+    (heart, {"sampling.z_min": 50.0, "sampling.z_max": 40.0}, "sampling.z_max"),
+    (heart, {"sampling.ode_solver": "euler", "sampling.levels": (1.0, 100.0)}, "sampling.levels"),
     (digits, {"sampling.method": "euler"}, "sampling.method"),
     (digits, {"model.sigma_min": 1.0, "model.sigma_max": 1.0}, "model.sigma_max"),
 )
