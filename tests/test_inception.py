@@ -231,7 +231,7 @@ def test_eval_mode_compares_by_the_network(tmp_path, monkeypatch, weights_file, 
     run_lib.train(config, tmp_path / "run")
     (report,) = run_lib.evaluate(config, tmp_path / "run")
 
-    samples = np.load(next(tmp_path / "run" / "samples").glob("2-*/pieces/*.npz")))["samples"]
+    samples = np.load(next((tmp_path / "run" / "samples").glob("2-*/pieces/*.npz")))["samples"]
     train = build.load_dataset(config).train[:]
     assert len(train) == 19
     (of_samples, logits), (of_train, _) = (extractors["tensorflow"](images) for images in (samples, train))
