@@ -90,9 +90,9 @@ ON_TOLERANCE = """
 
 A tolerance bounds the error of one step, relative to the state, as the solver estimates it. It does not bound the error
 of the result (above). Rounding decides what step is taken where the
-estimate is near the bound. So two solves of the same image that round differently, since they run in batches of another
-size or on another number of devices, differ by as much as either is off. They agree to rounding only with a solver of
-fixed steps. Bits per dimension of 60 test digits:
+estimate is near the bound, and a trained network amplifies rounding where its field is rough. So two solves of the same
+image that round differently, since they run in batches of another size or on another number of devices, differ by more
+than rounding. Bits per dimension of 60 test digits:
 
 """
 

@@ -109,10 +109,7 @@ class TrainedModel:
         if sampler is not None:
             return self._with_sampler(sampler if isinstance(sampler, str) else shown(sampler)).sample(n, seed, context)
         size = self.generator.batch_size(n)
-        x = [
-            batch.check(i * size).x
-            for i, batch in enumerate(self.generator.draw(self.params, n, seed, context=context))
-        ]
+        x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
 
     def encode(

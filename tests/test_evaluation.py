@@ -87,7 +87,8 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
-def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypatch):
+def interrupt_the_third_draw(monkeypatch):
+    """Returns a list, which receives the number of the first sample of each draw."""
     draw, calls = TrainedModel.draw, []
 
     def interrupted(model, n, seed, first=0, **context):
@@ -97,6 +98,11 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypat
         return draw(model, n, seed, first)
 
     monkeypatch.setattr(TrainedModel, "draw", interrupted)
+    return calls
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypatch):
+    calls = interrupt_the_third_draw(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_lib.evaluate(config_of_evaluation(), workdir)
     damaged = workdir / "samples" / "6-euler" / "pieces" / "00000008.npz"

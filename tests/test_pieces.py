@@ -8,21 +8,12 @@ import pytest
 import run_lib
 from pfgm_jax import interruption, locks, pieces
 from pfgm_jax.errors import WorkdirInUseError
-from pfgm_jax.trained_model import TrainedModel
-from tests.test_evaluation import config_of_evaluation, trained, workdir  # noqa: F401  (fixtures)
+from tests.test_evaluation import config_of_evaluation, interrupt_the_third_draw, trained, workdir  # noqa: F401  (fixtures)
 
 
 def test_interrupted_sampling_goes_on_to_the_same_samples(workdir, monkeypatch):  # noqa: F811
-    draw, calls = TrainedModel.draw, []
-
-    def interrupted(model, n, seed, first=0, **context):
-        calls.append(first)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return draw(model, n, seed, first)
-
     config = config_of_evaluation(**{"sampling.num_samples": 30})
-    monkeypatch.setattr(TrainedModel, "draw", interrupted)
+    calls = interrupt_the_third_draw(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_lib.sample(config, workdir)
     resumed = dict(np.load(run_lib.sample(config, workdir) / "samples.npz"))

@@ -122,8 +122,6 @@ def _reason(error: Exception) -> str:
         return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller"
     if isinstance(error, UnidentifiedImageError):
         return "it is not an image"
-    if isinstance(error, Image.DecompressionBombError):
-        return "it has more pixels than can be meant"
     # Of other kinds of errors the text is in words of Python.
     return " ".join(str(error).split()) if type(error) is OSError and str(error) else "its content is damaged"
 
