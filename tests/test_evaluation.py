@@ -112,7 +112,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_report(workdir, monkeypat
     shutil.rmtree(workdir / "eval")
     shutil.rmtree(workdir / "samples")
     shutil.rmtree(workdir / "likelihood")
-    monkeypatch.setattr(TrainedModel, "draw", draw)
+    monkeypatch.undo()
     assert without_speed(resumed) == without_speed(run_lib.evaluate(config_of_evaluation(), workdir))
 
 
