@@ -1,6 +1,7 @@
 """Shapes and types of annotated functions are checked throughout the tests; compilations are kept between them."""
 
 import os
+import sys
 
 import jax
 import optax
@@ -53,3 +54,17 @@ def compilation_cache(shared_folder):
     # For processes that tests start.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(shared_folder / "jax")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_sessionstart():
+    """A read or a save that a test makes fail leaves tasks of orbax unfinished, which Python reports in any later test."""
+    report = sys.unraisablehook
+
+    def report_others(problem):
+        code = getattr(problem.object, "cr_code", None)
+        of_orbax = code is not None and "orbax" in code.co_filename
+        # Only orbax has an event loop here.
+        if not of_orbax and str(problem.exc_value) != "Event loop is closed":
+            report(problem)
+
+    sys.unraisablehook = report_others
