@@ -57,7 +57,7 @@ def compilation_cache(shared_folder):
 
 
 def pytest_sessionstart():
-    """A read or a save that a test makes fail leaves tasks of orbax unfinished, which Python reports in any later test."""
+    """Leaves out what orbax does not finish when a test makes it fail: Python would report it in any later test."""
     report = sys.unraisablehook
 
     def report_others(problem):
