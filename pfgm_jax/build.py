@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 from jaxtyping import PyTree
 
-from pfgm_jax import config_files, datasets, models
+from pfgm_jax import config_files, datasets
 from pfgm_jax.charges import Charges
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.errors import InputError, named_by
@@ -77,14 +77,9 @@ def create_method(config: ml_collections.ConfigDict) -> Method:
     """Creates the generative method of a config.
 
     Raises:
-      InputError: there is no such method, only networks of it are known here, or a field is out of range.
+      InputError: there is no such method, or a field is out of range.
     """
-    sde = config.training.sde
-    if sde not in METHODS and sde in models.SCORE_MODELS:
-        raise InputError(
-            f"training.sde is {sde!r}, of which only networks can be converted; choose one of {', '.join(METHODS)}"
-        )
-    return _from_config(METHODS[sde], config, shape=image_shape(config))
+    return _from_config(METHODS[config.training.sde], config, shape=image_shape(config))
 
 
 def sampler_field(config: ml_collections.ConfigDict) -> str:
@@ -179,7 +174,10 @@ def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charg
     """Creates what finds the charges of a training step, of a config whose fields are filled in."""
     training = config.training
     scaling = create_scaling(config)
-    return Charges(training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices)
+    dimensions = METHODS[training.sde].kernel_dimensions
+    return Charges(
+        training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices, dimensions
+    )
 
 
 def init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:

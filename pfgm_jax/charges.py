@@ -12,7 +12,7 @@ from pfgm_jax import field as field_lib
 from pfgm_jax import sharding
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.datasets.scaling import Scaling
-from pfgm_jax.field import PartialField
+from pfgm_jax.field import PartialMean
 from pfgm_jax.methods.base import Field, flatten
 from pfgm_jax.sharding import ROWS, WHOLE, Devices, SharedRows
 
@@ -27,6 +27,7 @@ class Charges(NamedTuple):
       chunk_size: charges read at a time.
       scaling: of the data.
       devices: that share the work.
+      dimensions: D of the kernel, see `field.posterior_mean`.
     """
 
     reference: str
@@ -34,6 +35,7 @@ class Charges(NamedTuple):
     chunk_size: int
     scaling: Scaling
     devices: Devices
+    dimensions: float = 1
 
     def rows_needed(self, batch_size: int) -> int:
         """Returns how many examples of a batch a step needs: the rest of it need not be read."""
@@ -60,17 +62,20 @@ class Charges(NamedTuple):
         if self.reference == "batch":
             # As charges, examples are needed by all; they are gathered as they are stored, in a quarter of the bytes.
             data = devices.replicate(scaling.augment(key, devices.gather(batch.stored), batch.index))
-            field = batch_field(flatten(data), self.chunk_size, devices)
+            field = batch_field(flatten(data), self.chunk_size, devices, self.dimensions)
             first = lambda rows: devices.split(devices.replicate(rows[: self.small_batch_size]))
             label = None if batch.label is None else first(devices.gather(batch.label))
             return first(data), label, field
         data = scaling.augment(key, batch.stored, devices.split(batch.index))
-        field = None if dataset is None else dataset_field(scaling, key, dataset, self.chunk_size, devices)
+        if dataset is not None:
+            field = dataset_field(scaling, key, dataset, self.chunk_size, devices, self.dimensions)
+        else:
+            field = None
         return data, None if batch.label is None else jnp.asarray(batch.label), field
 
 
-def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices) -> Field:
-    """Returns the field of the points of a batch; each device computes it at its own points.
+def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices, dimensions: float) -> Field:
+    """Returns the mean of the points of a batch; each device computes it at its own points.
 
     Memory of a device: 4·R·N bytes of charges, and for its b points 8·b·chunk_size of distances and weights.
 
@@ -78,14 +83,17 @@ def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices)
       charges: whole on each device.
       chunk_size: how many are read at a time.
       devices: that share the work.
+      dimensions: D of the kernel.
     """
-    at_own_points = functools.partial(field_lib.poisson_field, chunk_size=chunk_size)
+    at_own_points = functools.partial(field_lib.mean_of_charges, D=dimensions, chunk_size=chunk_size)
     shared = devices.on_each(at_own_points, (ROWS, ROWS, WHOLE), ROWS)
-    return lambda x, z: shared(x, z, charges)
+    return lambda x, sigma: shared(x, sigma, charges)
 
 
-def dataset_field(scaling: Scaling, key: jax.Array, charges: SharedRows, chunk_size: int, devices: Devices) -> Field:
-    """Returns the exact field of a whole data set, augmented as the batches of a step are.
+def dataset_field(
+    scaling: Scaling, key: jax.Array, charges: SharedRows, chunk_size: int, devices: Devices, dimensions: float
+) -> Field:
+    """Returns the mean of a whole data set, augmented as the batches of a step are.
 
     Each device computes, at all points, what its own share of the charges makes there; they then exchange these parts.
     Memory of a device: R·N/D bytes of charges as they are stored, 4·chunk_size·N of those read, and for all b points
@@ -97,29 +105,30 @@ def dataset_field(scaling: Scaling, key: jax.Array, charges: SharedRows, chunk_s
       charges: all stored examples.
       chunk_size: how many are augmented and read at a time.
       devices: that share the work.
+      dimensions: D of the kernel.
     """
+    merge = functools.partial(field_lib.merge_means, dimensions=dimensions)
 
-    def part(x, z, own_x, own_z, key, charges):
+    def part(x, sigma, own_x, key, charges):
         def decode(stored, row):
             return flatten(scaling.augment(key, stored, charges.index[row]))
 
-        of_own_charges = field_lib.partial_field(
-            x, z, charges.rows, chunk_size=chunk_size, decode=decode, count=charges.count[0]
-        )
+        options = {"D": dimensions, "chunk_size": chunk_size, "decode": decode}
+        of_own_charges = field_lib.partial_mean(x, sigma, charges.rows, count=charges.count[0], **options)
         if devices.count == 1:
-            return field_lib.total_field(x, z, of_own_charges)
+            return field_lib.total_mean(x, of_own_charges)
         parts = [_unpack(p) for p in sharding.exchange(_pack(of_own_charges))]
-        return field_lib.total_field(own_x, own_z, functools.reduce(field_lib.merge_fields, parts))
+        return field_lib.total_mean(own_x, functools.reduce(merge, parts))
 
-    shared: Callable = devices.on_each(part, (WHOLE, WHOLE, ROWS, ROWS, WHOLE, ROWS), ROWS)
-    return lambda x, z: shared(x, z, x, z, key, charges)
+    shared: Callable = devices.on_each(part, (WHOLE, WHOLE, ROWS, WHOLE, ROWS), ROWS)
+    return lambda x, sigma: shared(x, sigma, x, key, charges)
 
 
-def _pack(partial: PartialField) -> Float[Array, "b 2N+3"]:
-    scalars = jnp.stack([partial.order, partial.distance2, partial.weight], axis=1)
+def _pack(partial: PartialMean) -> Float[Array, "b 2N+3"]:
+    scalars = jnp.stack([partial.order, partial.spread, partial.weight], axis=1)
     return jnp.concatenate([partial.nearest, partial.moment, scalars], axis=1)
 
 
-def _unpack(packed: Float[Array, "b 2N+3"]) -> PartialField:
+def _unpack(packed: Float[Array, "b 2N+3"]) -> PartialMean:
     nearest, moment = jnp.split(packed[:, :-3], 2, axis=1)
-    return PartialField(nearest, packed[:, -3], packed[:, -2], packed[:, -1], moment)
+    return PartialMean(nearest, packed[:, -3], packed[:, -2], packed[:, -1], moment)

@@ -1,5 +1,7 @@
 """Everything a config has to satisfy, checked once before any work, and what its data fill in."""
 
+import math
+
 import ml_collections
 
 from pfgm_jax import build, config_fields, datasets, models, ranges
@@ -55,8 +57,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
             "larger one"
         )
-    if training.sde not in METHODS and training.sde in models.SCORE_MODELS:
-        return
     method, sampler = build.create_method(config), build.create_sampler(config)
     solver = build.create_ode_solver(config)
     # An option that is wrong is wrong also if it is not used now.
@@ -67,6 +67,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"{build.sampler_field(config)} is {build.sampler_name(config)!r}, which cannot sample from "
             f"{training.sde!r}; choose one of {', '.join(able)}"
         )
+    with named_by(sampler.fields):
+        sampler.check_method(method)
     if training.field_reference not in ("", *method.references):
         raise InputError(
             f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
@@ -122,12 +124,23 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
     height, width, channels = build.image_shape(config)
     with named_by({"name": "model.name", **{field: f"model.{field}" for field in config.model}}):
         models.check_images(network, height, width, channels)
-    by_label = config.model.get("scale_by_sigma")
-    method = METHODS.get(config.training.sde)
-    if by_label and network.expects_labels and method and not method.shows_labels:
+    if config.model.get("scale_by_sigma") and network.expects_labels:
+        _validate_labels(config)
+
+
+def _validate_labels(config: ml_collections.ConfigDict) -> None:
+    """Checks that a network which divides by the level of a number is shown numbers of levels."""
+    sde, number = config.training.sde, config.model.num_scales
+    largest = build.create_method(config).largest_label
+    if largest is None:
         raise InputError(
             "model.scale_by_sigma is True, with which the network expects the number of a noise level and divides by "
-            f"that level, but {config.training.sde!r} shows it the noise level itself; set it to False"
+            f"that level, but {sde!r} shows it the noise level itself; set it to False"
+        )
+    if largest >= number:
+        raise InputError(
+            f"model.num_scales is {number}, but with model.scale_by_sigma the network divides by the noise level of a "
+            f"label, and the labels of {sde!r} go up to {largest:g}; give at least {math.floor(largest) + 1}"
         )
 
 
@@ -139,15 +152,13 @@ def _validate_field(config: ml_collections.ConfigDict, path: str) -> None:
 
 def fields_from_data(config: ml_collections.ConfigDict) -> list[str]:
     """Lists the fields of a config that may be left to its data."""
-    sde = config.training.sde
-    method = METHODS.get(sde)
-    fitted = [method.fields[name] for name in method.fitted] if method else []
-    return [*FROM_DATA, *fitted]
+    method = METHODS[config.training.sde]
+    return [*FROM_DATA, *(method.fields[name] for name in method.fitted)]
 
 
 def is_filled_in(config: ml_collections.ConfigDict) -> bool:
     """Says whether a config of images leaves nothing to its data."""
-    if config.training.sde in METHODS and build.create_method(config).unfitted:
+    if build.create_method(config).unfitted:
         return False
     idle = ("data.shift", "data.scale")
     return all(get(config, path) for path in FROM_DATA if path not in idle)
@@ -176,22 +187,20 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
     if not dataset.levels:
         _fill_in_vector_scaling(config, dataset)
     validate_network(config)
-    if config.training.sde in METHODS:
-        statistics = datasets.DataStatistics(build.create_scaling(config), dataset.train)
-        method = METHODS[config.training.sde]
-        with named_by(method.fields):
-            fitted = build.create_method(config).fit(statistics)
-        for name in method.fitted:
-            put(config, method.fields[name], getattr(fitted, name))
-        _fill_in_reference(config)
+    statistics = datasets.DataStatistics(build.create_scaling(config), dataset.train)
+    method = METHODS[config.training.sde]
+    with named_by(method.fields):
+        fitted = build.create_method(config).fit(statistics)
+    for name in method.fitted:
+        put(config, method.fields[name], getattr(fitted, name))
+    _fill_in_reference(config)
     validate(config)
     return config
 
 
 def _fill_in_reference(config: ml_collections.ConfigDict) -> None:
-    method = METHODS.get(config.training.sde)
-    if method:
-        config.training.field_reference = config.training.field_reference or method.references[0]
+    training = config.training
+    training.field_reference = training.field_reference or METHODS[training.sde].references[0]
 
 
 def _fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
@@ -257,7 +266,6 @@ def check_same_model(config: ml_collections.ConfigDict, saved: ml_collections.Co
 
 def _identity(config: ml_collections.ConfigDict) -> list[str]:
     """Lists the fields that a run cannot go on without."""
-    network, sde = MODELS[config.model.name], config.training.sde
+    network, method = MODELS[config.model.name], METHODS[config.training.sde]
     fields = [f"model.{name}" for name in network.attributes() if name not in network.adjustable]
-    method = METHODS.get(sde)
-    return [*_IDENTITY, *fields, *([method.fields[name] for name in method.identity] if method else [])]
+    return [*_IDENTITY, *fields, *(method.fields[name] for name in method.identity)]

@@ -17,11 +17,10 @@ from pfgm_jax.registry import METHODS, MODELS, SAMPLERS
 OF_THE_RELEASE = (
     "device",
     *(f"data.{name}" for name in ("category", "channels", "tfrecords_path")),
-    *(f"training.{name}" for name in ("continuous", "likelihood_weighting", "model")),
-    *(f"sampling.{name}" for name in ("corrector", "n_steps_each", "noise_removal", "predictor", "probability_flow")),
-    *(f"sampling.{name}" for name in ("snr", "vs")),
+    "training.model",
+    "sampling.vs",
     *(f"eval.{name}" for name in ("begin_ckpt", "end_ckpt", "save_images")),
-    *(f"model.{name}" for name in ("attention_type", "beta_max", "beta_min", "conv_size", "interpolation")),
+    *(f"model.{name}" for name in ("attention_type", "conv_size", "interpolation")),
     *(f"model.{name}" for name in ("normalization", "sigma_begin", "spec_norm", "z_max", "z_min")),
     *(f"optim.{name}" for name in ("amsgrad",)),
 )
@@ -87,7 +86,9 @@ def _data() -> ml_collections.ConfigDict:
 def _training() -> ml_collections.ConfigDict:
     """How it is learned."""
     training = ml_collections.ConfigDict()
-    training.sde = "poisson"  # generative method; vesde, vpsde, subvpsde: for conversion of networks only
+    # Generative method: poisson; vesde, vpsde, subvpsde (score-based SDEs; with continuous=False NCSN and DDPM), cosine
+    # (the schedule of improved DDPM); flow (flow matching).
+    training.sde = "poisson"
     training.n_iters = 1_300_000  # optimiser steps; >= 1
     training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
     training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
@@ -107,13 +108,27 @@ def _training() -> ml_collections.ConfigDict:
     training.tau = 0.03  # growth of the perturbation from one exponent to the next; in (0, 1]
     training.gamma = 5.0  # constant of the normalized field; > 0
     training.restrict_M = True  # smaller exponents for points nearest to the data plane
+    # Of the methods with Gaussian noise:
+    training.continuous = True  # noise levels from an interval; False: model.num_scales of them, shown by their number
+    # What the network predicts: noise, score, x0, v, flow (noise - data) or edm; "": noise; of vesde score, flow flow.
+    training.prediction = ""
+    # Of errors: simple (of the noise), likelihood, x0 (of the data), snr, min_snr, flow, edm; "": simple; of flow flow.
+    training.weighting = ""
+    training.likelihood_weighting = False  # the release's name for the weighting likelihood
+    training.times = "uniform"  # how training times are drawn: uniform, log_normal or cosine
+    training.log_mean = -1.2  # of the logarithm of noise over data, with log_normal
+    training.log_std = 1.2  # its standard deviation; > 0
+    # denoising, or score matching without targets: sliced, sliced_vr (of less variance), trace (for few dimensions).
+    training.objective = "denoising"
     return training
 
 
 def _sampling() -> ml_collections.ConfigDict:
     """How samples are drawn."""
     sampling = ml_collections.ConfigDict()
-    sampling.method = "ode"  # ode: the solver below; or a sampler that is not an ODE solver, by its name
+    # ode: the solver below; or one that adds noise: ddim, ddpm, sde_dpmpp_2m, edm, pc (of score-based SDEs),
+    # annealed_langevin.
+    sampling.method = "ode"
     # rk45, tsit5 (adaptive), euler, improved_euler (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
     sampling.ode_solver = "rk45"
     sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
@@ -121,7 +136,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1
     sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
     sampling.N = 100  # steps of the other solvers; >= 1
-    # Of the other solvers: steps even in log z ("log"), in z^(1/rho) ("rho"); "": rho for the dpmpp, log for the rest.
+    # Steps even in log z ("log"), in z^(1/rho) ("rho"), or in the time of a method with Gaussian noise ("time", only of
+    # samplers that add noise); "": the usual one: rho for the dpmpp and edm, time for ddim and ddpm, log for the rest.
     sampling.schedule = ""
     sampling.rho = 7.0  # of that schedule; > 0
     sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps
@@ -133,6 +149,22 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
     sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
     sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
+    # Of the methods with Gaussian noise:
+    sampling.eps = 0.0  # time where sampling ends; 0: 1e-3, of vesde 1e-5, of discrete levels the smallest
+    sampling.noise_removal = True  # denoise samples at their end
+    sampling.eta = 0.0  # share of DDPM's noise that ddim adds; in [0, 1]
+    sampling.variance = "small"  # of ddpm's noise: small (of the posterior) or large (beta)
+    sampling.S_churn = 40.0  # of edm: noise is added in every step, this over N of it but at most 0.41; >= 0
+    sampling.S_tmin = 0.05  # smallest noise over data where it is; >= 0
+    sampling.S_tmax = 50.0  # largest; >= S_tmin
+    sampling.S_noise = 1.003  # standard deviation of what is added; >= 0
+    # Of pc: euler_maruyama, reverse_diffusion, ancestral_sampling or none; then langevin, ald or none.
+    sampling.predictor = "reverse_diffusion"
+    sampling.corrector = "langevin"
+    sampling.snr = 0.16  # ratio of signal to noise of the corrector; > 0
+    sampling.n_steps_each = 1  # steps of the corrector in each of pc, or of annealed_langevin at each level; >= 1
+    sampling.probability_flow = False  # follow the ODE
+    sampling.step_size = 2e-5  # of annealed_langevin at the smallest level, in squared network units; > 0
     sampling.num_samples = 64  # images that --mode sample makes; >= 1
     sampling.batch_size = 256  # images made at a time; >= 1
     sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
@@ -179,7 +211,9 @@ def _model() -> ml_collections.ConfigDict:
     model.scale_by_sigma = False  # divide the output by the noise level, as networks of VE score models do
     model.sigma_min = 0.01  # smallest noise level of score models; > 0
     model.sigma_max = 50.0  # largest noise level of score models; > sigma_min
-    model.num_scales = 1000  # number of noise levels of discrete score models; >= 1
+    model.num_scales = 1000  # number of noise levels of discrete score models; >= 2
+    model.beta_min = 0.1  # of vpsde and subvpsde: rate of the noise at the data; > 0
+    model.beta_max = 20.0  # at the prior; >= beta_min, and below num_scales and N where levels are discrete
     model.octaves = 0  # of the mlp: frequencies at which it is shown positions too, for detail in few dimensions; >= 0
     # Of ncsnpp:
     model.ch_mult = (1, 2, 2, 2)  # channels of each level, in units of nf; 2^(levels - 1) divides the image's sides

@@ -31,7 +31,7 @@ def encode(
     Returns:
       Latents [b, H, W, C], which decode to the images up to the solver's error; `ok` is False for failed images.
     """
-    return solve_ode(solver, method, net, x, method.t_data, method.t_prior, context)
+    return solve_ode(solver, method, net, method.data_scale * x, method.t_data, method.t_prior, context)
 
 
 def decode(
@@ -49,7 +49,8 @@ def decode(
     Returns:
       Images [b, H, W, C] in network units; `ok` is False for failed latents.
     """
-    return solve_ode(solver, method, net, latents, method.t_prior, method.t_data, context)
+    found = solve_ode(solver, method, net, latents, method.t_prior, method.t_data, context)
+    return found._replace(x=found.x / method.data_scale)
 
 
 def interpolate(

@@ -148,7 +148,7 @@ def log_prob(
     dim, shape = math.prod(x.shape[1:]), x.shape[1:]
     finite = jnp.all(jnp.isfinite(x), axis=(1, 2, 3))
     # With an image that is not finite, the solver would try ever smaller steps.
-    start = jnp.where(finite[:, None, None, None], x, 1.0)
+    start = method.data_scale * jnp.where(finite[:, None, None, None], x, 1.0)
 
     # The state holds x and N copies of the volume per dimension. The error norm is a mean over components, so a single
     # copy would hardly count among thousands.
@@ -167,7 +167,8 @@ def log_prob(
     latent, volume = end[:, :dim].reshape(x.shape), dim * end[:, dim]
     prior = method.prior_log_prob(latent)
     ok = finite & jnp.asarray(solved.ok) & jnp.isfinite(prior)
-    return Likelihood(jnp.where(ok, prior + volume, jnp.nan), prior, volume, latent, solved.evaluations, ok)
+    scaled = dim * math.log(method.data_scale)
+    return Likelihood(jnp.where(ok, prior + volume + scaled, jnp.nan), prior, volume, latent, solved.evaluations, ok)
 
 
 def stored_unit(scaling: Scaling) -> float:

@@ -67,7 +67,17 @@ class Registry:
 
 
 # Subclasses of `methods.Method`.
-METHODS = Registry("training.sde", {"poisson": "pfgm_jax.methods.poisson:Poisson"})
+METHODS = Registry(
+    "training.sde",
+    {
+        "poisson": "pfgm_jax.methods.poisson:Poisson",
+        "vesde": "pfgm_jax.methods.vesde:VESDE",
+        "vpsde": "pfgm_jax.methods.vpsde:VPSDE",
+        "subvpsde": "pfgm_jax.methods.vpsde:SubVPSDE",
+        "cosine": "pfgm_jax.methods.cosine:Cosine",
+        "flow": "pfgm_jax.methods.flow:Flow",
+    },
+)
 
 # Subclasses of `samplers.Sampler`.
 SAMPLERS = Registry(
@@ -79,6 +89,12 @@ SAMPLERS = Registry(
         "euler": "pfgm_jax.samplers.multistep:Euler",
         "dpmpp_2m": "pfgm_jax.samplers.multistep:DPMpp2M",
         "dpmpp_3m": "pfgm_jax.samplers.multistep:DPMpp3M",
+        "ddim": "pfgm_jax.samplers.stochastic:DDIM",
+        "ddpm": "pfgm_jax.samplers.stochastic:DDPM",
+        "sde_dpmpp_2m": "pfgm_jax.samplers.stochastic:SDEDPMpp2M",
+        "edm": "pfgm_jax.samplers.churn:Churn",
+        "pc": "pfgm_jax.samplers.predictor_corrector:PredictorCorrector",
+        "annealed_langevin": "pfgm_jax.samplers.langevin:AnnealedLangevin",
     },
 )
 

@@ -46,7 +46,7 @@ class StraightLines(Method):
         key_level, key_noise = jax.random.split(key)
         level = jnp.exp(jax.random.uniform(key_level, (len(data),), minval=self.t_data, maxval=self.t_prior))
         x = data + per_row(level, data) * jax.random.normal(key_noise, data.shape)
-        return TrainingPair(x, level, context, flatten(data), jnp.ones_like(level))
+        return TrainingPair(x, level, context, flatten(data), jnp.ones_like(level), level)
 
     def loss(self, output, pair):
         return pair.weight * jnp.mean((flatten(output) - pair.target) ** 2, axis=1)

@@ -168,7 +168,7 @@ def test_networks_that_cannot_be_are_refused(tmp_path):
         ("model.nonlinearity", "gelu", "model.nonlinearity is 'gelu'; choose one of swish"),
         ("data.image_size", 15, "need sides divisible by 2, but the images are 15 x 15"),
         ("data.num_channels", 0, "data.num_channels is 0"),
-        ("training.sde", "flow", "training.sde is 'flow'; choose one of poisson, vesde"),
+        ("training.sde", "flux", "training.sde is 'flux'; choose one of poisson, vesde"),
     ):
         config = config_of("c_ddpm_resblock")
         config.update_from_flattened_dict({field: value})

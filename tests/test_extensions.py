@@ -117,7 +117,7 @@ def test_a_sampler_draws_noise_of_each_samples_own(workdir):
     assert np.isfinite(z).all()
     with pytest.raises(InputError, match="sampling.ode_solver is 'jump'; choose one of rk45"):
         run_lib.sample(config_of(**{"sampling.ode_solver": "jump"}), workdir)
-    with pytest.raises(InputError, match="sampling.method is 'leap'; choose one of ode, jump"):
+    with pytest.raises(InputError, match="sampling.method is 'leap'; choose one of ode, ddim"):
         run_lib.sample(config_of(**{"sampling.method": "leap"}), workdir)
 
 

@@ -191,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"sampling.ode_solver": "rk4"}, "sampling.ode_solver is 'rk4'; choose one of rk45"),
         (
             {"sampling.schedule": "linear"},
-            "sampling.schedule is 'linear'; choose one of log, rho, or '' for the solver's",
+            "sampling.schedule is 'linear'; choose one of log, rho, or '' for the sampler's",
         ),
         ({"sampling.rho": 0.0}, "sampling.rho is 0.0; give a number above 0"),
         (
@@ -228,7 +228,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"model.fir_kernel": (1,)}, r"model.fir_kernel is \(1,\); give a tuple of 2 to 16 numbers"),
         ({"model.progressive": "skip"}, "model.progressive is 'skip'; choose one of none, output_skip, residual"),
         ({"model.sigma_max": 0.001}, "model.sigma_max is 0.001, not above model.sigma_min, which is 0.01"),
-        ({"training.sde": "vesde"}, "training.sde is 'vesde', of which only networks can be converted"),
         (
             {"data.dataset": "heart", "model.name": "ncsnpp"},
             "model.name is 'ncsnpp', but heart holds vectors; choose model.name 'mlp'",

@@ -212,7 +212,7 @@ def test_dropout_of_an_example_does_not_depend_on_microbatches():
     x = jax.random.normal(jax.random.key(0), (8, 8, 8, 1))
     params = model.init(jax.random.key(1), x, jnp.ones(8))["params"]
     params = jax.tree.map(lambda p: p + 0.1, params)  # the last kernels of blocks start at zero
-    pair = TrainingPair(x, jnp.ones(8), NO_CONTEXT, jnp.zeros((8, 65)), jnp.ones(8))
+    pair = TrainingPair(x, jnp.ones(8), NO_CONTEXT, jnp.zeros((8, 65)), jnp.ones(8), jnp.ones(8))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(2), jnp.arange(8))
     charges = Charges("batch", 8, 8, Scaling(17), Devices.all())
     loss = jax.jit(losses.Objective(method, model, charges).sum_of_losses)

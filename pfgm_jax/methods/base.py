@@ -18,12 +18,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Num
 
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.field import Mean
 
 # A network with its parameters: (images [b, H, W, C], noise level or label of each [b], context) ->
 # [b, H, W, C + extra_channels].
 Network = Callable[[Float[Array, "b H W C"], Float[Array, " b"], Context], Float[Array, "b H W out"]]
-# The field of the charges: (x [b, N], noise levels [b]) -> what the method learns from, a row a point.
-Field = Callable[[Float[Array, "b N"], Float[Array, " b"]], Float[Array, "b _"]]
+# The field of the charges: (x [b, N], noise levels [b]) -> their mean as seen from each point, by the method's kernel.
+Field = Callable[[Float[Array, "b N"], Float[Array, " b"]], Mean]
 Time = float | Float[Array, ""] | Float[Array, " b"]
 
 
@@ -35,6 +36,7 @@ class TrainingPair(NamedTuple):
     context: Context
     target: Float[Array, "b _"]
     weight: Float[Array, " b"]
+    noise_level: Float[Array, " b"]
 
 
 @runtime_checkable
@@ -75,8 +77,8 @@ class Method(abc.ABC):
     identity: ClassVar[tuple[str, ...]] = ()
     # Whose field can be the target, see `charges.Charges`; the first is the default.
     references: ClassVar[tuple[str, ...]] = ("example",)
-    # Whether the network is shown the number of a noise level rather than the level.
-    shows_labels: ClassVar[bool] = False
+    # D of the kernel by which charges are weighed, see `field.posterior_mean`; ∞ for Gaussian noise.
+    kernel_dimensions: ClassVar[float] = 1
     # What the noise level is called in figures.
     level_name: ClassVar[str] = "noise level"
 
@@ -96,6 +98,21 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def t_data(self) -> float:
         """Where the ODE meets the data: the logarithm of the smallest noise level."""
+
+    @property
+    def largest_label(self) -> float | None:
+        """The largest number of a level that the network is shown; None if it is shown levels themselves."""
+        return None
+
+    @property
+    def data_scale(self) -> float:
+        """By how much data are multiplied where the ODE meets them."""
+        return 1.0
+
+    @property
+    def denoises_samples(self) -> bool:
+        """Whether samples are denoised once where the ODE meets the data."""
+        return False
 
     @property
     def unfitted(self) -> tuple[str, ...]:
@@ -139,6 +156,10 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def loss(self, output: Float[Array, "b H W out"], pair: TrainingPair) -> Float[Array, " b"]:
         """Computes the loss of each example."""
+
+    def losses(self, net: Network, pair: TrainingPair) -> Float[Array, " b"]:
+        """Computes the loss of a network for each example."""
+        return self.loss(net(pair.x, pair.level, pair.context), pair)
 
     @abc.abstractmethod
     def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:

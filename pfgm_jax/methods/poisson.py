@@ -183,17 +183,17 @@ class Poisson(Method):
           key: random key.
           data: the examples to perturb.
           context: of each example; passed on.
-          field: (x [b, N], z [b]) -> E [b, N+1], the field to learn; by default that of `data` as charges.
+          field: of the charges; by default that of `data` as charges.
 
         Returns:
           The pair; targets [b, N+1] have the z part last. A point on a charge has target 0.
         """
         y = flatten(data)
         x, z = self.perturb(y, self.draw_perturbation(key, len(y)))
-        E = field_lib.poisson_field(x, z, y) if field is None else field(x, z)
+        E = field_lib.poisson_field(x, z, y) if field is None else field_lib.augmented(field(x, z).towards, z)
         target = jax.lax.stop_gradient(field_lib.normalize_field(E, self.gamma))
         level, weight = jnp.maximum(z, SMALLEST_Z), jnp.ones_like(z)
-        return TrainingPair(x.reshape(-1, *self.shape), level, context, target, weight)
+        return TrainingPair(x.reshape(-1, *self.shape), level, context, target, weight, z)
 
     def _split(self, output: Float[Array, "b H W out"]) -> tuple[Float[Array, "b H W C"], Float[Array, " b"]]:
         """Splits the network's output into v_x and v_z, the spatial mean of the last channel."""

@@ -14,10 +14,7 @@ import numpy as np
 from pfgm_jax.errors import FieldError, InputError
 from pfgm_jax.registry import METHODS, MODELS
 
-__all__ = ["SCORE_MODELS", "check_images", "create_model"]
-
-# Score models of the authors' release. Their networks are supported, but not the methods. None has extra channels.
-SCORE_MODELS = ("vesde", "vpsde", "subvpsde")
+__all__ = ["check_images", "create_model"]
 
 
 def create_model(config: ml_collections.ConfigDict) -> Any:
@@ -34,11 +31,8 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
     Raises:
       InputError: there is no network or method of that name, or the number of channels is not filled in.
     """
-    model, sde = config.model, config.training.sde
-    network = MODELS[model.name]
-    if sde not in METHODS and sde not in SCORE_MODELS:
-        raise InputError(f"training.sde is {sde!r}; choose one of {', '.join((*METHODS, *SCORE_MODELS))}")
-    extra_channels = METHODS[sde].extra_channels if sde in METHODS else 0
+    model = config.model
+    network, extra_channels = MODELS[model.name], METHODS[config.training.sde].extra_channels
     if config.data.num_channels < 1:
         raise InputError("data.num_channels is 0; set it to the number of channels of the data")
     derived = {

@@ -107,6 +107,12 @@ def add_skip(x: Array, y: Array, rescale: bool) -> Array:
     return (x + y) / math.sqrt(2) if rescale else x + y
 
 
+def _level_of_label(sigmas: Float[Array, " L"], label: Float[Array, " B"]) -> Float[Array, " B"]:
+    below = jnp.clip(jnp.floor(label), 0, len(sigmas) - 1).astype(jnp.int32)
+    above = jnp.minimum(below + 1, len(sigmas) - 1)
+    return sigmas[below] * (sigmas[above] / sigmas[below]) ** (label - below.astype(label.dtype))
+
+
 def over_noise_level(
     h: Float[Array, "B H W C"], sigmas: tuple[float, ...], level: Float[Array, " B"], labels: bool
 ) -> Float[Array, "B H W C"]:
@@ -116,14 +122,15 @@ def over_noise_level(
       h: output of a network.
       sigmas: all noise levels; () leaves h unchanged.
       level: noise level, or its index, of each image.
-      labels: whether `level` is an index into `sigmas` rather than the noise level itself.
+      labels: whether `level` is an index into `sigmas` rather than the noise level itself; between two indices the
+        noise level is between theirs, evenly in its logarithm.
 
     Returns:
       The quotient.
     """
     if not sigmas:
         return h
-    sigma = jnp.asarray(sigmas)[level.astype(jnp.int32)] if labels else level
+    sigma = _level_of_label(jnp.asarray(sigmas), level) if labels else level
     return h / sigma[:, None, None, None]
 
 

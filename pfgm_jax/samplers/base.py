@@ -113,6 +113,14 @@ class Sampler(abc.ABC):
           The samples in network units; `ok` is False for those that failed.
         """
 
+    def check_method(self, method: Method) -> None:
+        """Checks that the sampler, with its options, can sample from a method of the type that it requires.
+
+        Raises:
+          FieldError: it cannot.
+        """
+        del method
+
     def check_levels(self, t_prior: float, t_data: float) -> None:
         """Checks that the sampler can go from t_prior to t_data.
 
@@ -160,7 +168,15 @@ class OdeSolver(Sampler):
     ) -> Solution:
         """Follows the ODE from the prior to the data; see `Sampler`."""
         del keys
-        return solve_ode(self, method, net, x, method.t_prior, method.t_data, context)
+        return finished(solve_ode(self, method, net, x, method.t_prior, method.t_data, context), method, net, context)
+
+
+def finished(found: Solution, method: Method, net: Network, context: Context) -> Solution:
+    """Turns states where the ODE meets the data into data: denoises them, if the method does, or scales them."""
+    if not method.denoises_samples:
+        return found._replace(x=found.x / method.data_scale)
+    denoised = method.denoise(net, jnp.asarray(found.x), method.t_data, context)
+    return solution(denoised, jnp.asarray(found.evaluations) + 1, jnp.asarray(found.ok))
 
 
 def solve_ode(

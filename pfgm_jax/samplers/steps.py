@@ -1,4 +1,4 @@
-"""Step schedules of solvers with a fixed number of steps between two noise levels."""
+"""Step schedules of samplers with a fixed number of steps between two noise levels."""
 
 import dataclasses
 import math
@@ -10,14 +10,14 @@ from jaxtyping import Array, Float
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
-from pfgm_jax.samplers.base import OdeSolver, Time
+from pfgm_jax.samplers.base import OdeSolver, Sampler, Time
 
 SCHEDULES = ("log", "rho")
 
 
 @dataclasses.dataclass(frozen=True)
-class FixedSteps(OdeSolver):
-    """An ODE solver with a fixed number of steps.
+class Steps(Sampler):
+    """A sampler with a fixed number of steps.
 
     Attributes:
       steps: number of steps.
@@ -34,6 +34,7 @@ class FixedSteps(OdeSolver):
         "levels": "sampling.levels",
     }
     own_schedule: ClassVar[str] = "log"
+    schedules: ClassVar[tuple[str, ...]] = SCHEDULES
     evaluations_per_step: ClassVar[int] = 1
 
     steps: int = 100
@@ -43,7 +44,7 @@ class FixedSteps(OdeSolver):
 
     def __post_init__(self):
         schedule = ranges.Range(
-            lambda v: v in ("", *SCHEDULES), f"choose one of {', '.join(SCHEDULES)}, or '' for the solver's"
+            lambda v: v in ("", *self.schedules), f"choose one of {', '.join(self.schedules)}, or '' for the sampler's"
         )
         ranges.check(self, steps=ranges.at_least(1), schedule=schedule, rho=ranges.above(0), levels=ranges.descending())
 
@@ -52,10 +53,6 @@ class FixedSteps(OdeSolver):
         """Lists numbers of steps; see `Sampler.settings`."""
         del tolerances
         return [{"N": -(-count // cls.evaluations_per_step)} for count in evaluations]
-
-    def single_solve(self) -> "FixedSteps":
-        """Returns the solver without `levels`, which are specific to one interval."""
-        return dataclasses.replace(self, levels=())
 
     def check_levels(self, t_prior: float, t_data: float) -> None:
         """Checks that `levels` lie between the noise levels of the two ends.
@@ -92,3 +89,11 @@ class FixedSteps(OdeSolver):
             power = lambda t: jnp.expm1((t - top) / self.rho)
             times = top + self.rho * jnp.log1p((1.0 - share) * power(start) + share * power(end))
         return times.at[0].set(start).at[-1].set(end)
+
+
+class FixedSteps(Steps, OdeSolver):
+    """An ODE solver with a fixed number of steps."""
+
+    def single_solve(self) -> "FixedSteps":
+        """Returns the solver without `levels`, which are specific to one interval."""
+        return dataclasses.replace(self, levels=())

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from pfgm_jax import sharding
 from pfgm_jax.charges import Charges
-from pfgm_jax.context import Context
+from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.methods.base import Method, TrainingPair
 from pfgm_jax.sharding import ROWS, WHOLE, SharedRows
@@ -56,16 +56,19 @@ class Objective:
           keys: key of each example for dropout; None for no dropout.
         """
         variables = {"params": params}
+        train = keys is not None
         if keys is None or not getattr(self.model, "dropout", 0.0):
-            output = self.model.apply(variables, pair.x, pair.level, pair.context, train=keys is not None)
+            apply = lambda x, level, context=NO_CONTEXT: jnp.asarray(
+                self.model.apply(variables, x, level, context, train=train)
+            )
         else:
             # Each example separately, so that its dropout mask does not depend on the rest of the batch.
-            def apply(x, level, context, key):
+            def apply_one(x, level, context, key):
                 one = jax.tree.map(lambda a: a[None], (x, level, context))
-                return self.model.apply(variables, *one, train=True, rngs={"dropout": key})[0]
+                return jnp.asarray(self.model.apply(variables, *one, train=True, rngs={"dropout": key}))[0]
 
-            output = jax.vmap(apply)(pair.x, pair.level, pair.context, keys)
-        return jnp.sum(self.method.loss(jnp.asarray(output), pair))
+            apply = lambda x, level, context=NO_CONTEXT: jax.vmap(apply_one)(x, level, context, keys)
+        return jnp.sum(self.method.losses(apply, pair))
 
 
 def held_out_loss(

@@ -1,0 +1,89 @@
+"""Diffusions: paths whose levels may be all of an interval, or finitely many."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pfgm_jax import ranges
+from pfgm_jax.methods.gaussian import GaussianMethod
+from pfgm_jax.methods.path import LAST_LABEL
+
+
+@dataclasses.dataclass(frozen=True)
+class Diffusion(GaussianMethod):
+    """A diffusion. Its network is shown 999 t, or the number of a discrete level, 0 being that of the smallest.
+
+    Between discrete levels the path is continued, evenly in the logarithm of σ/α, since adaptive solvers ask there.
+
+    Attributes:
+      continuous: train at all times; False: at `num_scales` levels.
+      num_scales: number of levels.
+    """
+
+    fields: ClassVar[Mapping[str, str]] = {
+        **GaussianMethod.fields,
+        "continuous": "training.continuous",
+        "num_scales": "model.num_scales",
+    }
+    identity: ClassVar[tuple[str, ...]] = (*GaussianMethod.identity, "continuous")
+    level_name: ClassVar[str] = "sigma / alpha"
+
+    continuous: bool = True
+    num_scales: int = 1000
+
+    def __post_init__(self):
+        super().__post_init__()
+        ranges.check(self, num_scales=ranges.at_least(2))
+
+    @property
+    def smallest_time(self) -> float:
+        """The smallest time at which a network is trained."""
+        return super().smallest_time if self.continuous else 0.0
+
+    @property
+    def first_time(self) -> float:
+        """The time where sampling ends: that of the smallest level, if levels are discrete."""
+        return super().first_time if self.continuous else self.eps
+
+    def uniform_times(self, u: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes times from numbers that are uniform on [0, 1); of discrete levels, with equal shares of each."""
+        if self.continuous:
+            return super().uniform_times(u)
+        return jnp.minimum(jnp.floor(u * self.num_scales), self.num_scales - 1) / (self.num_scales - 1)
+
+    def nearest_time(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes the nearest time that a network is trained at."""
+        last = self.num_scales - 1
+        return time if self.continuous else jnp.round(time * last) / last
+
+    @property
+    def largest_label(self) -> float | None:
+        """The label of time 1."""
+        return LAST_LABEL if self.continuous else self.num_scales - 1
+
+    def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes 999 t, or the number of the level."""
+        return (LAST_LABEL if self.continuous else self.num_scales - 1) * time
+
+    def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes the time of a label."""
+        return label / (LAST_LABEL if self.continuous else self.num_scales - 1)
+
+
+class Table:
+    """log ρ at N evenly spaced times from 0 to 1, and lines between them."""
+
+    def __init__(self, betas: np.ndarray):
+        cumulative = np.cumprod(1 - betas.astype(np.float64))
+        self._log_rho = (0.5 * (np.log1p(-cumulative) - np.log(cumulative))).astype(np.float32)
+        self._times = np.linspace(0, 1, len(betas), dtype=np.float32)
+
+    def rho_at(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.exp(jnp.interp(time, self._times, self._log_rho))
+
+    def time_of(self, rho: Float[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.interp(jnp.log(rho), self._log_rho, self._times)

@@ -1,0 +1,110 @@
+"""The variance-exploding SDE (Song et al. 2021), and with discrete levels SMLD, the objective of NCSN."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pfgm_jax import ranges
+from pfgm_jax.errors import FieldError
+from pfgm_jax.methods.predictions import Marginal
+from pfgm_jax.methods.score_sde import ScoreSDE, table_index
+
+
+@dataclasses.dataclass(frozen=True)
+class VESDE(ScoreSDE):
+    """α = 1 and σ = σ_min (σ_max / σ_min)^t.
+
+    The network is shown σ. With discrete levels it is shown their number, 0 being that of the largest, as NCSN is.
+
+    Attributes:
+      sigma_min, sigma_max: noise at times 0 and 1, in network units.
+    """
+
+    fields: ClassVar[Mapping[str, str]] = {
+        **ScoreSDE.fields,
+        "sigma_min": "model.sigma_min",
+        "sigma_max": "model.sigma_max",
+    }
+    identity: ClassVar[tuple[str, ...]] = (*ScoreSDE.identity, "sigma_min", "sigma_max")
+    level_name: ClassVar[str] = "sigma"
+    own_prediction: ClassVar[str] = "score"
+    own_eps: ClassVar[float] = 1e-5
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        ranges.check(self, sigma_min=ranges.above(0), sigma_max=ranges.above(0))
+        if self.sigma_max <= self.sigma_min:
+            raise FieldError("sigma_max", self.sigma_max, f"`sigma_min` is {self.sigma_min}: give a larger number")
+
+    @property
+    def _log_range(self) -> float:
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def rho_at(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Computes σ at a time."""
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** time
+
+    def time_of(self, rho: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Computes the time of σ."""
+        return jnp.log(rho / self.sigma_min) / self._log_range
+
+    def marginal(self, rho: Float[Array, "..."]) -> Marginal:
+        """Returns 1 and σ."""
+        return Marginal(jnp.ones_like(rho), rho)
+
+    def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes σ, or the number of the level from the largest."""
+        return self.rho_at(time) if self.continuous else (self.num_scales - 1) * (1 - time)
+
+    def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes the time of a label."""
+        return self.time_of(label) if self.continuous else 1 - label / (self.num_scales - 1)
+
+    @property
+    def largest_label(self) -> float | None:
+        """The number of the smallest level; None if levels are continuous."""
+        return None if self.continuous else self.num_scales - 1
+
+    @property
+    def prior_std(self) -> float:
+        """σ_max."""
+        return self.sigma_max
+
+    def drift_rate(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns 0."""
+        return jnp.zeros_like(time)
+
+    def diffusion(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Computes σ √(2 log(σ_max / σ_min))."""
+        return self.rho_at(time) * math.sqrt(2 * self._log_range)
+
+    def _variances(self, time: Float[Array, "..."], steps: int) -> Float[Array, "3 ..."]:
+        """Looks up σ² of the level of a time, of the one below it (0 below the last), and the difference."""
+        squares = np.geomspace(self.sigma_min, self.sigma_max, steps) ** 2
+        below = np.concatenate([[0.0], squares[:-1]])
+        return jnp.asarray(np.stack([squares, below, squares - below]), jnp.float32)[:, table_index(time, steps)]
+
+    def discretize(self, time: Float[Array, "..."], steps: int) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """Computes f / x = 0 and G = √(σ_i² - σ_(i-1)²)."""
+        _, _, difference = self._variances(time, steps)
+        return jnp.zeros_like(difference), jnp.sqrt(difference)
+
+    def langevin_scale(self, time: Float[Array, "..."], steps: int) -> Float[Array, "..."]:
+        """Returns 1."""
+        del steps
+        return jnp.ones_like(time)
+
+    def ancestral(
+        self, time: Float[Array, "..."], steps: int
+    ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
+        """Computes 1, σ_i² - σ_(i-1)² and the posterior's standard deviation."""
+        here, below, difference = self._variances(time, steps)
+        return jnp.ones_like(here), difference, jnp.sqrt(below * difference / here)
