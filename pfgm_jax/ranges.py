@@ -59,7 +59,7 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     size: Any = abs(value)
-    return size == 0 or TINY <= size <= HUGE or size == math.inf
+    return bool(size == 0 or TINY <= size <= HUGE or size == math.inf)
 
 
 def is_integer(value: Any) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
-from pfgm_jax.field import normalize_field, poisson_field
+from pfgm_jax.field import mean_of_charges, normalize_field, poisson_field
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.methods import Poisson
 from pfgm_jax.methods.hyper_parameters import hyper_parameters
@@ -82,7 +82,7 @@ def test_perturbed_points_lie_in_every_direction():
 def test_training_pair_is_the_normalized_field_of_the_batch():
     method = Poisson(shape=(4, 4, 3), M=291)
     batch = image_like_charges(np.random.default_rng(0), 100, 48)
-    field = lambda x, z: poisson_field(x, z, jnp.asarray(batch))
+    field = lambda x, z: mean_of_charges(x, z, jnp.asarray(batch), D=1)
     data = jnp.asarray(batch[:20]).reshape(20, 4, 4, 3)
     pair = jax.jit(lambda key, data: method.training_pair(key, data, field=field))(jax.random.key(0), data)
     E = exact_field(np.asarray(pair.x).reshape(20, 48), pair.level, batch)

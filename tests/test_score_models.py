@@ -17,6 +17,7 @@ from pfgm_jax.convert.tensors import network_tensors
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.datasets.scaling import Scaling
 from pfgm_jax.errors import InputError
+from pfgm_jax.methods import GaussianMethod
 from pfgm_jax.registry import METHODS
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
@@ -93,6 +94,7 @@ def test_training_steps_are_those_of_the_release(name):
     tensors, model = network_tensors(config), models.create_model(config)
     params, *_ = convert.convert_checkpoint(SCORES / f"{name}.pth", config)
     optimizer, method = create_optimizer(config.optim), build.create_method(config)
+    assert isinstance(method, GaussianMethod)
     state = create_state(params, optimizer)
     # What a batch holds is already in network units.
     identity = Scaling(levels=0, low=-1.0, dequantize=False, flip=False, shift=(0.0,) * 3, scale=1.0)
@@ -148,12 +150,11 @@ def test_every_mode_works_with_every_method(tmp_path, sde):
     norms = json.loads(Path(report["norm_curve"]).read_text())
     assert METHODS[sde].level_name in norms
     # The ODE leads back and forth.
-    model = trained_model.load(tmp_path / "run", **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
+    model = trained_model.load(tmp_path / "run", None, **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
     test = build.load_dataset(config).test[:3]
     assert np.abs(model.decode(model.encode(test)).astype(int) - test.astype(int)).max() <= 1
     # By another sampler, with options of its own.
-    steps = {"sampling.method": "ddpm", "sampling.N": 5}
-    few = trained_model.load(tmp_path / "run", **steps)
+    few = trained_model.load(tmp_path / "run", None, **{"sampling.method": "ddpm", "sampling.N": 5})
     assert few.sample(3).shape == (3, 8, 8, 1)
     (drawn,) = few.draw(3, seed=0)
     assert (np.asarray(drawn.evaluations) == 6).all()

@@ -1,6 +1,7 @@
 """Annealed Langevin dynamics, the sampler of NCSN (Song & Ermon 2019, arXiv:1907.05600) and of NCSNv2 (2006.09011)."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
 from pfgm_jax.methods.base import Network
 from pfgm_jax.methods.diffusion import Diffusion
 from pfgm_jax.samplers.base import Solution, finished, solution
@@ -41,6 +43,21 @@ class AnnealedLangevin(StochasticSteps):
     def __post_init__(self):
         super().__post_init__()
         ranges.check(self, steps_each=ranges.at_least(1), step_size=ranges.above(0))
+
+    def check_method(self, method: Diffusion) -> None:
+        """Checks that steps do not lead away from where the score leads to.
+
+        Raises:
+          FieldError: the steps are too large for the smallest level.
+        """
+        largest = 2 * math.exp(2 * method.t_data)
+        if self.step_size >= largest:
+            raise FieldError(
+                "step_size",
+                self.step_size,
+                f"steps at the smallest noise level would overshoot from {largest:.3g} on: give a smaller one, such as "
+                f"{0.1 * largest:.3g}",
+            )
 
     def __call__(
         self,

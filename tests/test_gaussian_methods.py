@@ -1,0 +1,328 @@
+"""Methods with Gaussian noise and their samplers, beside closed forms: few charges, Gaussian data, float64."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.field import mean_of_charges, posterior_mean
+from pfgm_jax.keys import sample_keys
+from pfgm_jax.likelihood import log_prob
+from pfgm_jax.methods import predictions
+from pfgm_jax.methods.base import flatten
+from pfgm_jax.methods.predictions import PREDICTIONS, WEIGHTINGS, Marginal
+from pfgm_jax.methods.translation import translated
+from pfgm_jax.registry import SAMPLERS
+from pfgm_jax.samplers import create_sampler
+from pfgm_jax.samplers.base import OdeSolver, solve_ode
+from pfgm_jax.samplers.stochastic import steps_between
+from pfgm_jax.sampling import sample
+from tests.exact import METHODS, network_of_charges, network_of_gaussian, relative_error
+
+CHARGES = np.random.default_rng(0).uniform(-1, 1, (16, 16)).astype(np.float32)
+OPTIONS = {
+    "annealed_langevin": {"steps": 50, "steps_each": 5},
+    "pc": {"steps": 1000},
+    "ddim": {"eta": 1.0},
+}
+ABLE = [
+    (method, sampler)
+    for method, kind in METHODS.items()
+    for sampler in SAMPLERS
+    if issubclass(kind, SAMPLERS[sampler].requires)
+    # Of the ODE solvers one for each way of choosing steps; tests/test_samplers.py has the rest.
+    and (not issubclass(SAMPLERS[sampler], OdeSolver) or sampler in ("rk45", "dpmpp_2m"))
+]
+
+
+@pytest.mark.parametrize(("name", "sampler"), ABLE)
+def test_every_charge_gets_its_share_of_samples(name, sampler):
+    """16 charges in 16 dimensions; `python -m benchmarks.shares` has 2 and 192 too, and every solver."""
+    method = METHODS[name]((1, 1, 16))
+    options = dict(OPTIONS.get(sampler, {}))
+    if sampler == "annealed_langevin":
+        options["step_size"] = 0.2 * np.exp(2 * method.t_data)
+    net, drawn_by = network_of_charges(method, CHARGES), create_sampler(sampler, **options)
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(3), 800)).check()
+    distances = np.linalg.norm(np.asarray(found.x).reshape(800, 1, 16) - CHARGES, axis=2)
+    # The last step of the release's predictor takes off β_0 / σ² of the noise, which is not all of it.
+    assert distances.min(axis=1).max() < (0.1 if sampler == "pc" else 0.02)
+    assert stats.chisquare(np.bincount(distances.argmin(axis=1), minlength=16)).pvalue > 1e-3
+
+
+def test_the_odes_of_all_methods_lead_to_the_same_samples():
+    """From the same point at the same ratio of noise to data, in each method's own coordinates."""
+    u = 50 * jax.random.normal(jax.random.key(0), (64, 1, 1, 16))
+    solver = create_sampler("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
+    ends = {}
+    for name, kind in METHODS.items():
+        method = kind((1, 1, 16))
+        net = network_of_charges(method, CHARGES)
+        rho = [ratio / (1 + method.contraction * ratio) for ratio in (49.0, 0.02)]
+        scale = [1 - method.contraction * r for r in rho]
+        times = [float(np.log(r)) for r in rho]
+        solved = jax.jit(lambda x, m=method, n=net, t=times: solve_ode(solver, m, n, x, t[0], t[1]))(scale[0] * u)
+        ends[name] = np.asarray(solved.check().x) / scale[1]
+    for name, end in ends.items():
+        assert np.abs(end - ends["vesde"]).max() < 1e-3, name
+
+
+MEAN, STD, STEPS = 0.2, 0.3, 12
+
+
+def moments_after(name: str, method, sampler: str) -> tuple[float, float]:
+    """Mean and variance in float64 after the steps of a sampler, by the formulas of its paper."""
+    count = STEPS
+    steps = count - (sampler == "annealed_langevin")
+    times = create_sampler(sampler.removesuffix("_large"), steps=steps).times(method)
+    rho = np.exp(np.asarray(times, np.float64))
+    affine = lambda s2: (STD**2 / (STD**2 + s2), s2 / (STD**2 + s2) * MEAN)  # D = p u + q, u = x0 + s ε
+    if sampler == "annealed_langevin":
+        m, v = 0.0, method.prior_std**2
+        for r in np.repeat(rho, 3):
+            e, s2 = 1e-3 * (r / rho[-1]) ** 2, STD**2 + r * r
+            m, v = m - e * (m - MEAN) / s2, (1 - e / s2) ** 2 * v + 2 * e
+        return m, v
+    ratio = np.divide(rho, 1 - rho, out=np.full_like(rho, np.inf), where=rho < 1) if name == "flow" else rho
+    if sampler == "edm":
+        m, v = 0.0, method.prior_std**2
+        for i, (r, after) in enumerate(itertools.pairwise(rho)):
+            hat = r * (1 + (min(40 / count, np.sqrt(2) - 1) if 0.05 <= r <= 50 else 0))
+            v = v + 1.003**2 * (hat**2 - r**2)
+            slope = lambda r: (r / (STD**2 + r * r), -r / (STD**2 + r * r) * MEAN)  # (u - D) / r
+            a, b = slope(hat)
+            step = after - hat
+            p, q = 1 + step * a, step * b
+            if i < count - 1:
+                a2, b2 = slope(after)
+                p, q = 1 + step / 2 * (a + a2 * p), step / 2 * (b + a2 * q + b2)
+            m, v = p * m + q, p * p * v
+        return m, v
+    # State (u, the D before), of which the second-order sampler needs both.
+    mean, cov = np.zeros(2), np.diag([method.prior_std**2, 0.0])
+    for i, (r, after) in enumerate(itertools.pairwise(ratio)):
+        last = i in (0, count - 1)
+        # In u = x0 + r ε; at r = ∞ the state is the noise itself, and only D counts.
+        p, q = affine(r * r) if np.isfinite(r) else (0.0, MEAN)
+        shrink = (after / r) ** 2
+        if sampler in ("ddim", "ddpm"):
+            noise = after**2 * (1 - shrink)
+            of_u, of_D, of_change = shrink, 1 - shrink, 0.0
+        elif sampler == "ddpm_large":
+            alpha2 = lambda r: 1.0 if name == "vesde" else 1 / (1 + r * r)
+            noise = alpha2(r) / alpha2(after) * (r * r - after**2)
+            of_u, of_D, of_change = shrink, 1 - shrink, 0.0
+        else:
+            noise = after**2 * (1 - shrink)
+            h, before = np.log(r / after), np.log(ratio[i - 1] / r) if i else 1.0
+            of_u, of_D, of_change = shrink, 1 - shrink, 0.0 if last else 0.5 * (1 - shrink) * h / before
+        if not np.isfinite(r):
+            of_u = 0.0
+        of_D += of_change
+        A = np.array([[of_u + of_D * p, -of_change], [p, 0.0]])
+        mean = A @ mean + np.array([of_D * q, q])
+        cov = A @ cov @ A.T + np.diag([noise, 0.0])
+    scale = 1 - rho[-1] if name == "flow" else 1.0
+    return scale * mean[0], scale**2 * cov[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [(name, sampler) for name in ("vesde", "vpsde", "flow")
+     for sampler in ("ddim", "ddpm", "ddpm_large", "edm", "sde_dpmpp_2m", "annealed_langevin")
+     if not (name == "flow" and sampler in ("edm", "annealed_langevin", "ddpm_large"))],
+)  # fmt: skip
+def test_gaussian_data_have_the_moments_of_that_many_steps(name, sampler):
+    method = dataclasses.replace(METHODS[name]((1, 1, 192)), noise_removal=False)
+    net = network_of_gaussian(method, MEAN, STD)
+    options = {
+        "ddim": {"eta": 1.0},
+        "ddpm_large": {"variance": "large"},
+        "annealed_langevin": {"steps_each": 3, "step_size": 1e-3},
+    }.get(sampler, {})
+    drawn_by = create_sampler(sampler.removesuffix("_large"), steps=STEPS, **options)
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 1000)).check()
+    x = np.asarray(found.x, np.float64).ravel() * method.data_scale
+    mean, variance = moments_after(name, method, sampler)
+    assert abs(x.mean() - mean) < 4.5 * np.sqrt(variance / x.size)
+    assert abs(x.var() / variance - 1) < 4.5 * np.sqrt(2 / x.size)
+
+
+@pytest.mark.parametrize("predictor", ["euler_maruyama", "reverse_diffusion", "ancestral_sampling", "none"])
+@pytest.mark.parametrize("name", ["vesde", "vpsde", "subvpsde"])
+def test_predictors_and_annealed_langevin_leave_gaussian_data_the_moments_of_theory(name, predictor):
+    """Means and variances step by step in float64, by the formulas of Song et al. (2021), appendices E to G."""
+    if (name, predictor) == ("subvpsde", "ancestral_sampling"):
+        return
+    method = dataclasses.replace(METHODS[name]((1, 1, 192)), noise_removal=False)
+    count, corrector = 40, "ald" if name != "subvpsde" else "none"
+    if predictor == "none" and corrector == "none":
+        return
+    drawn_by = create_sampler("pc", steps=count, predictor=predictor, corrector=corrector, snr=0.1)
+    net = network_of_gaussian(method, MEAN, STD)
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 1000)).check()
+    x = np.asarray(found.x, np.float64).ravel()
+
+    times = np.linspace(1, method.first_time, count)
+    b0, b1 = 0.1, 20.0
+    log_alpha = -(times**2) * (b1 - b0) / 4 - times * b0 / 2
+    if name == "vesde":
+        alpha, sigma = np.ones(count), 0.01 * 5000.0**times
+        levels = np.concatenate([[0.0], np.geomspace(0.01, 50, count)])
+        G2 = np.diff(levels**2)[::-1]
+        beta, g2 = np.zeros(count), sigma**2 * 2 * np.log(5000)
+        decay = np.ones(count)
+    else:
+        alpha = np.exp(log_alpha)
+        beta = b0 + times * (b1 - b0)
+        sigma = np.sqrt(1 - alpha**2) if name == "vpsde" else 1 - alpha**2
+        g2 = beta if name == "vpsde" else beta * (1 - alpha**4)
+        G2 = np.linspace(b0 / count, b1 / count, count)[::-1] if name == "vpsde" else g2 / count
+        decay = np.sqrt(1 - G2) if name == "vpsde" else 1 - beta / 2 / count
+    m, v = 0.0, 2500.0 if name == "vesde" else 1.0
+    for i in range(count):
+        s2 = (alpha[i] * STD) ** 2 + sigma[i] ** 2
+        p, q = -1 / s2, alpha[i] * MEAN / s2  # score = p x + q
+        if corrector == "ald":
+            e = 2 * (1 if name == "vesde" else 1 - G2[i]) * (0.1 * sigma[i]) ** 2
+            m, v = m + e * (p * m + q), (1 + e * p) ** 2 * v + 2 * e
+        if predictor == "euler_maruyama":
+            A, B, noise = 1 + beta[i] / 2 / count + g2[i] / count * p, g2[i] / count * q, g2[i] / count
+        elif predictor == "reverse_diffusion":
+            A, B, noise = 2 - decay[i] + G2[i] * p, G2[i] * q, G2[i]
+        elif predictor == "ancestral_sampling" and name == "vesde":
+            below, here = levels[count - 1 - i], levels[count - i]
+            A, B, noise = 1 + G2[i] * p, G2[i] * q, below**2 * G2[i] / here**2
+        elif predictor == "ancestral_sampling":
+            A, B, noise = (1 + G2[i] * p) / decay[i], G2[i] * q / decay[i], G2[i]
+        else:
+            A, B, noise = 1.0, 0.0, 0.0
+        m, v = A * m + B, A * A * v + noise
+    assert abs(x.mean() - m) < 4.5 * np.sqrt(v / x.size)
+    assert abs(x.var() / v - 1) < 4.5 * np.sqrt(2 / x.size)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_ddim_with_all_of_the_noise_is_ddpm(name):
+    method = METHODS[name]((1, 1, 4))
+    ddim, ddpm = create_sampler("ddim", eta=1.0, steps=30), create_sampler("ddpm", steps=30)
+    steps = steps_between(method, ddim.times(method))
+    for a, b in zip(ddim.shares(method, steps), ddpm.shares(method, steps), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)  # of differences near 0 few digits are left
+    keys = sample_keys(jax.random.key(0), 16)
+    net = network_of_charges(method, CHARGES[:, :4])
+    a, b = (jax.jit(lambda k, s=s: sample(method, net, s, k))(keys).x for s in (ddim, ddpm))
+    assert relative_error(a, b) < 1e-4
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_densities_of_gaussian_data_are_those_of_the_closed_form(name):
+    method = METHODS[name]((1, 1, 16)).for_densities()
+    net = network_of_gaussian(method, MEAN, STD)
+    x = MEAN + STD * np.random.default_rng(1).normal(size=(8, 1, 1, 16))
+    solver = create_sampler("rk45", rtol=1e-6, atol=1e-6, max_steps=5000)
+    found = jax.jit(lambda x: log_prob(method, net, x, solver))(jnp.asarray(x, jnp.float32)).check()
+    # The ODE keeps what a component is away from its mean in units of the standard deviation.
+    (a0, s0), (a1, s1) = ((1 - method.contraction * r, r) for r in np.exp([method.t_data, method.t_prior]))
+    v0, v1 = (a * a * STD**2 + s * s for a, s in ((a0, s0), (a1, s1)))
+    z = a1 * MEAN + (a0 * x - a0 * MEAN) * np.sqrt(v1 / v0)
+    exact = stats.norm.logpdf(z, scale=method.prior_std).sum((1, 2, 3)) + 8 * np.log(v1 / v0) + 16 * np.log(a0)
+    np.testing.assert_allclose(found.latent, z, rtol=1e-4, atol=1e-4 * s1)
+    np.testing.assert_allclose(found.log_prob, exact, rtol=0, atol=2e-3)
+    # And that is nearly the density of the data.
+    np.testing.assert_allclose(exact, stats.norm.logpdf(x, MEAN, STD).sum((1, 2, 3)), rtol=0, atol=0.02)
+
+
+def test_every_prediction_becomes_every_other():
+    rng = np.random.default_rng(0)
+    data, noise = (jnp.asarray(rng.normal(size=(6, 5)), jnp.float32) for _ in range(2))
+    at = Marginal(*(jnp.asarray(a, jnp.float32) for a in (rng.uniform(0.2, 1, 6), rng.uniform(0.2, 1, 6))))
+    x = at.alpha[:, None] * data + at.sigma[:, None] * noise
+    known = {kind: predictions.answer(kind, data, noise, at) for kind in PREDICTIONS}
+    a, s = (np.asarray(p)[:, None] for p in at)
+    skip = 0.25 / (s**2 / a**2 + 0.25)  # of Karras et al. 2022, table 1
+    out = s / a * 0.5 / np.sqrt(s**2 / a**2 + 0.25)
+    formulas = {
+        "noise": noise,
+        "score": -noise / s,
+        "x0": data,
+        "v": a * noise - s * data,
+        "flow": noise - data,
+        "edm": (data - skip * x / a) / out,
+    }
+    for source in PREDICTIONS:
+        np.testing.assert_allclose(known[source], formulas[source], rtol=2e-5, atol=2e-6)
+        for target in PREDICTIONS:
+            found = predictions.convert(known[source], x, at, source, target)
+            np.testing.assert_allclose(found, known[target], rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_weighting_is_the_same_loss_whatever_is_predicted(weighting):
+    """Of an answer that is wrong by as much of the data, and by the matching amount of noise."""
+    rng = np.random.default_rng(0)
+    at = Marginal(*(jnp.asarray(a, jnp.float32) for a in (rng.uniform(0.2, 1, 6), rng.uniform(0.2, 1, 6))))
+    a, s = (np.asarray(part, np.float64) for part in at)
+    error = np.asarray(rng.normal(size=6))  # of the data; of the noise -error α / σ
+    snr, g2_over_s2 = (a / s) ** 2, jnp.asarray(rng.uniform(1, 2, 6), jnp.float32)
+    expected = (
+        error**2
+        * {
+            "simple": snr,
+            "likelihood": snr * np.asarray(g2_over_s2),
+            "x0": 1,
+            "snr": np.maximum(snr, 1),
+            "min_snr": np.minimum(snr, 5),
+            "flow": (1 + a / s) ** 2,
+            "edm": (s**2 / a**2 + 0.25) / (0.5 * s / a) ** 2,
+        }[weighting]
+    )
+    for kind in PREDICTIONS:
+        p, q = predictions.coefficients(kind, at)
+        residual = np.asarray(p) * error - np.asarray(q) * error * a / s
+        found = np.asarray(predictions.weight(weighting, kind, at, g2_over_s2)) * residual**2
+        np.testing.assert_allclose(found, expected, rtol=1e-4, err_msg=kind)
+
+
+@pytest.mark.parametrize("source", METHODS)
+@pytest.mark.parametrize("target", METHODS)
+def test_a_network_of_one_method_answers_as_one_of_another(source, target):
+    of, to = METHODS[source]((1, 1, 16)), METHODS[target]((1, 1, 16))
+    net, exact = translated(network_of_charges(of, CHARGES), of, to), network_of_charges(to, CHARGES)
+    time = jnp.linspace(0.05, 0.85, 32)
+    pair = to.pair_at(jnp.asarray(CHARGES[np.arange(32) % 16])[:, None, None], time,
+                      jax.random.normal(jax.random.key(0), (32, 1, 1, 16)))  # fmt: skip
+    assert relative_error(net(pair.x, pair.level, NO_CONTEXT), exact(pair.x, pair.level, NO_CONTEXT)) < 1e-4
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_targets_of_a_data_set_are_the_posterior_mean(name):
+    """By the kernels of field.py, beside the network that was written from Bayes' formula."""
+    method = METHODS[name]((1, 1, 16))
+    field = lambda x, sigma: mean_of_charges(x, sigma, jnp.asarray(CHARGES), D=float("inf"), chunk_size=7)
+    pair = method.training_pair(jax.random.key(0), jnp.asarray(CHARGES)[:, None, None], field=field)
+    expected = network_of_charges(method, CHARGES)(pair.x, pair.level, NO_CONTEXT)
+    assert relative_error(pair.target, flatten(expected)) < 1e-4
+
+
+@pytest.mark.parametrize("D", [1, 3, 128, 2**20, float("inf")])
+@pytest.mark.parametrize("dim", [2, 40])
+def test_posterior_means_are_those_of_float64(D, dim):
+    rng = np.random.default_rng(0)
+    charges, x = rng.uniform(-1, 1, (300, dim)), rng.normal(size=(50, dim))
+    sigma = np.exp(rng.uniform(np.log(0.02), np.log(20), 50))
+    squares = ((x[:, None] - charges) ** 2).sum(2)
+    if np.isinf(D):
+        logs = -squares / (2 * sigma[:, None] ** 2)
+    else:
+        logs = -(dim + D) / 2 * np.log(squares + D * sigma[:, None] ** 2)
+    weights = np.exp(logs - logs.max(1, keepdims=True))
+    exact = weights @ charges / weights.sum(1, keepdims=True)
+    args = (jnp.asarray(a, jnp.float32) for a in (x, sigma, charges))
+    found = jax.jit(lambda *a: posterior_mean(*a, D=D, chunk_size=64))(*args)
+    assert np.abs(found - exact).max() < 3e-5
