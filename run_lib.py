@@ -1,8 +1,8 @@
-"""train(), sample(), evaluate() and likelihood(), as in the authors' code base.
+"""train(), sample(), evaluate(), likelihood() and reflow(), as in the authors' code base.
 
 They are in pfgm_jax/run_lib.py, so that an installed package has them too.
 """
 
-from pfgm_jax.run_lib import evaluate, likelihood, sample, train
+from pfgm_jax.run_lib import evaluate, likelihood, reflow, sample, train
 
-__all__ = ["evaluate", "likelihood", "sample", "train"]
+__all__ = ["evaluate", "likelihood", "reflow", "sample", "train"]

@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from pfgm_jax import config_files, datasets
 from pfgm_jax.charges import Charges
 from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.likelihood import Divergence
 from pfgm_jax.methods.base import Method
@@ -71,6 +72,28 @@ def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
         shift=tuple(data.shift),
         scale=data.scale or 1.0,
     )
+
+
+def training_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> datasets.Dataset:
+    """Returns what a run trains on: its data set, or the pairs of `training.pairs`.
+
+    Args:
+      config: whose fields are filled in.
+      dataset: the config's.
+
+    Raises:
+      InputError: the pairs cannot be read, are of other data, or fewer than a batch.
+    """
+    training = config.training
+    if not training.pairs:
+        return dataset
+    found = pairs.load(training.pairs, create_scaling(config), image_shape(config))
+    if len(found.train) < training.batch_size:
+        raise InputError(
+            f"training.batch_size is {training.batch_size}, but {training.pairs} has {len(found.train)} pairs to train "
+            "on; draw at most as many"
+        )
+    return found
 
 
 def create_method(config: ml_collections.ConfigDict) -> Method:
@@ -174,6 +197,8 @@ def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charg
     """Creates what finds the charges of a training step, of a config whose fields are filled in."""
     training = config.training
     scaling = create_scaling(config)
+    if training.pairs:
+        scaling = pairs.as_stored(scaling, image_shape(config))
     dimensions = METHODS[training.sde].kernel_dimensions
     return Charges(
         training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices, dimensions

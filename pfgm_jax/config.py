@@ -69,14 +69,31 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
     with named_by(sampler.fields):
         sampler.check_method(method)
-    if training.field_reference not in ("", *method.references):
-        raise InputError(
-            f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
-        )
+    _validate_reference(config)
     if not method.unfitted:
         for each in (sampler, solver, *unused):
             with named_by(each.fields):
                 each.check_levels(method.t_prior, method.t_data)
+
+
+def _validate_reference(config: ml_collections.ConfigDict) -> None:
+    """Checks that a method can learn from what a config says."""
+    training, method = config.training, METHODS[config.training.sde]
+    if training.field_reference not in ("", *method.references):
+        raise InputError(
+            f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
+        )
+    if training.pairs and not method.takes_pairs:
+        able = [name for name in METHODS if METHODS[name].takes_pairs]
+        raise InputError(
+            f"training.pairs is {training.pairs!r}, but {training.sde!r} does not train on pairs; choose "
+            f"training.sde {' or '.join(able)}, or set training.pairs to ''"
+        )
+    if training.pairs and training.field_reference not in ("", "example"):
+        raise InputError(
+            f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
+            "of its own; set training.field_reference to 'example'"
+        )
 
 
 def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:
@@ -131,7 +148,7 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
 def _validate_labels(config: ml_collections.ConfigDict) -> None:
     """Checks that a network which divides by the level of a number is shown numbers of levels."""
     sde, number = config.training.sde, config.model.num_scales
-    largest = build.create_method(config).largest_label
+    largest = METHODS[sde].largest_label(config)
     if largest is None:
         raise InputError(
             "model.scale_by_sigma is True, with which the network expects the number of a noise level and divides by "

@@ -118,6 +118,7 @@ def _training() -> ml_collections.ConfigDict:
     training.times = "uniform"  # how training times are drawn: uniform, log_normal or cosine
     training.log_mean = -1.2  # of the logarithm of noise over data, with log_normal
     training.log_std = 1.2  # its standard deviation; > 0
+    training.pairs = ""  # of flow: a file of --mode reflow, to train on its pairs of noise and data; "": on the data
     # denoising, or score matching without targets: sliced, sliced_vr (of less variance), trace (for few dimensions).
     training.objective = "denoising"
     return training

@@ -10,8 +10,9 @@ from jaxtyping import Num
 
 from pfgm_jax import datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.folders import Folder, to_path
+from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.pieces import Rows, rows_in_pieces
 from pfgm_jax.samplers.base import Solution
@@ -48,6 +49,30 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
     return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
+
+
+def draw_pairs(model: TrainedModel, folder: Folder, n: int) -> Rows:
+    """Draws samples with the run's seed and the noise that belongs to each; see `draw_samples`.
+
+    Returns:
+      `noise`, standard normal, and `data` in network units, [n, H, W, C] each.
+
+    Raises:
+      InputError: the method has no map from its prior to normal noise.
+      WorkdirInUseError: another process is drawing them.
+      SolveError: the ODE could not be solved.
+    """
+    size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
+    key = Keys.from_seed(model.config.seed).samples
+
+    def compute(first):
+        (batch,) = model.draw(size, model.config.seed, first)
+        Solution(*(part[: min(size, n - first)] for part in batch)).check(first)
+        with named_by(model.method.fields):
+            noise = model.method.to_noise(np.asarray(model.method.prior_sample(sample_keys(key, size, first))))
+        return {"noise": noise, "data": np.asarray(batch.x)}
+
+    return rows_in_pieces(folder / "pieces", n, size, compute, "pair")
 
 
 def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import ml_collections
 
-from pfgm_jax import build, config_files, sharding
+from pfgm_jax import build, config_files, defaults, sharding
 from pfgm_jax.errors import InputError, StorageError
 from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.reading import read_json
@@ -97,7 +97,7 @@ def claim(parent: Folder, name: str, record: Mapping[str, Any]) -> Folder:
 def _claim(parent: Folder, name: str, record: dict[str, Any]) -> Folder:
     plain = parent / name
     other = parent / f"{name}-{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
-    if _record_of(plain) == record:
+    if _completed(_record_of(plain), record) == record:
         return plain
     # A report without a folder was written by an earlier version; nobody knows all that made it.
     if not report_file(plain).exists() and not other.exists() and _make(plain, record):
@@ -125,6 +125,16 @@ def _make(folder: Folder, record: dict[str, Any]) -> bool:
         except OSError:
             return False
     return True
+
+
+def _completed(recorded: Any, record: dict[str, Any]) -> Any:
+    """Gives fields that are younger than a recorded result their defaults, as runs have them."""
+    known = config_files.to_dict(defaults.get_config())
+    if not isinstance(recorded, dict):
+        return recorded
+    young = lambda group: {n: v for n, v in known.get(group, {}).items() if n in record[group]}
+    of_config = {g for g, v in recorded.items() if isinstance(v, dict) and isinstance(record.get(g), dict)}
+    return {group: {**young(group), **v} if group in of_config else v for group, v in recorded.items()}
 
 
 def _record_of(folder: Folder) -> Any:

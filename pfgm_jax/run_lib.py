@@ -1,4 +1,4 @@
-"""train(), sample(), evaluate() and likelihood(): how the parts of pfgm_jax are wired into runs."""
+"""train(), sample(), evaluate(), likelihood() and reflow(): how the parts of pfgm_jax are wired into runs."""
 
 import contextlib
 import functools
@@ -11,6 +11,8 @@ import ml_collections
 from pfgm_jax import build, curves, datasets, evaluation, interruption, measured_images, reports, results, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
+from pfgm_jax.datasets import pairs
+from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, to_folder
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import load_with
@@ -41,7 +43,8 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     config_lib.validate(config)
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
-    method = build.create_method(config)  # an error, if any, comes before anything is written
+    # An error, if any, comes before anything is written.
+    method, learned = build.create_method(config), build.training_data(config, dataset)
     devices = Devices.all()
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
@@ -50,7 +53,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
         stop = stack.enter_context(interruption.stop_requests())
         _log_data(config, dataset)
         log.info("%s", ", ".join(f"{name} = {value:.4g}" for name, value in method.summary().items()))
-        return loop.train(config, dataset, workdir, devices, stop)
+        return loop.train(config, learned, workdir, devices, stop)
 
 
 def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
@@ -111,7 +114,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
     held_out_loss = compare = None
     if options.enable_loss:
         config_lib.validate_devices(config, dataset, devices.count)
-        held_out_loss = create_held_out_loss(config, dataset, devices)
+        held_out_loss = create_held_out_loss(config, build.training_data(config, dataset), devices)
     if options.enable_sampling or options.enable_nfe_curve:
         compare = evaluation.create_comparison(config, dataset)
     found = []
@@ -165,6 +168,36 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder | str) -> Fold
         folder / "table.csv",
     )
     return folder
+
+
+def reflow(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
+    """Draws `sampling.num_samples` samples from a trained model, each with the noise that its ODE led to it from.
+
+    Args:
+      config: of the run; sampling may differ.
+      workdir: of the run.
+
+    Returns:
+      The file of the pairs, for `training.pairs` of a flow.
+
+    Raises:
+      InputError: the config is wrong, the sampler adds noise, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
+    """
+    workdir = to_folder(workdir)
+    model = workdirs.load_model(config, workdir)
+    if config.sampling.method != "ode":
+        raise InputError(
+            f"sampling.method is {config.sampling.method!r}, by which a sample does not follow from its noise; set it "
+            "to 'ode'"
+        )
+    count = config.sampling.num_samples
+    folder = results.samples_folder(workdir, model, count, "reflow")
+    rows = evaluation.draw_pairs(model, folder, count)
+    write = lambda: pairs.write(folder, rows["noise"], rows["data"], model.scaling)
+    sharding.on_first_process(write)
+    log.info("%d pairs of step %d in %s", count, model.step, folder / pairs.FILE)
+    return folder / pairs.FILE
 
 
 def _log_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:

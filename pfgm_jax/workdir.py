@@ -16,7 +16,7 @@ from pfgm_jax.trained_model import TrainedModel, load_params, load_with
 log = logging.getLogger("pfgm_jax")
 
 
-FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "tensorboard", "damaged")
+FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "reflow", "tensorboard", "damaged")
 FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "checkpoints/kept.json")
 
 

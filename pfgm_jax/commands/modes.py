@@ -1,4 +1,4 @@
-"""The modes of the command line: train, sample, eval and likelihood."""
+"""The modes of the command line: train, sample, eval, likelihood and reflow."""
 
 import logging
 from pathlib import Path
@@ -13,10 +13,10 @@ from pfgm_jax.folders import to_folder
 with epy.lazy_imports():  # `--help` does not wait for JAX
     from pfgm_jax import run_lib, sharding
 
-MODES = ("train", "sample", "eval", "likelihood")
+MODES = ("train", "sample", "eval", "likelihood", "reflow")
 
 FLAGS = flags.FLAGS
-USAGE = """--mode train|sample|eval|likelihood --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
+USAGE = """--mode train|sample|eval|likelihood|reflow --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
 
 CONFIG is a file, or the name of one in configs/, such as digits. Installed by pip, `pfgm-jax` also has the commands
 datasets, convert and metrics: pfgm-jax datasets --help."""
@@ -34,6 +34,7 @@ def run_mode(_: list[str]) -> None:
         "sample": run_lib.sample,
         "eval": run_lib.evaluate,
         "likelihood": run_lib.likelihood,
+        "reflow": run_lib.reflow,
     }
     run[FLAGS.mode](FLAGS.config, workdir)
 

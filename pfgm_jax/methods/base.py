@@ -12,12 +12,14 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
 from pfgm_jax.field import Mean
 
 # A network with its parameters: (images [b, H, W, C], noise level or label of each [b], context) ->
@@ -79,6 +81,8 @@ class Method(abc.ABC):
     references: ClassVar[tuple[str, ...]] = ("example",)
     # D of the kernel by which charges are weighed, see `field.posterior_mean`; ∞ for Gaussian noise.
     kernel_dimensions: ClassVar[float] = 1
+    # Whether it can be trained on pairs of noise and data, see `pairs`.
+    takes_pairs: ClassVar[bool] = False
     # What the noise level is called in figures.
     level_name: ClassVar[str] = "noise level"
 
@@ -99,9 +103,14 @@ class Method(abc.ABC):
     def t_data(self) -> float:
         """Where the ODE meets the data: the logarithm of the smallest noise level."""
 
-    @property
-    def largest_label(self) -> float | None:
-        """The largest number of a level that the network is shown; None if it is shown levels themselves."""
+    @classmethod
+    def largest_label(cls, config: Any) -> float | None:
+        """Returns the largest label that the network of a config is shown; None if it is shown noise levels themselves.
+
+        Args:
+          config: a complete config.
+        """
+        del config
         return None
 
     @property
@@ -164,6 +173,14 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
         """Draws from the prior; each draw depends on its own key alone."""
+
+    def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
+        """Maps draws from the prior to standard normal noise, one to one.
+
+        Raises:
+          FieldError: the method has no such map.
+        """
+        raise FieldError("sde", type(self).__name__, "its prior has no map to normal noise: choose another method")
 
     @abc.abstractmethod
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:

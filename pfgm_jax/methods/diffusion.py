@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -60,10 +60,10 @@ class Diffusion(GaussianMethod):
         last = self.num_scales - 1
         return time if self.continuous else jnp.round(time * last) / last
 
-    @property
-    def largest_label(self) -> float | None:
-        """The label of time 1."""
-        return LAST_LABEL if self.continuous else self.num_scales - 1
+    @classmethod
+    def largest_label(cls, config: Any) -> float | None:
+        """Returns the label of time 1; see `Method`."""
+        return LAST_LABEL if config.training.continuous else config.model.num_scales - 1
 
     def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes 999 t, or the number of the level."""

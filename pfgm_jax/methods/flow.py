@@ -1,11 +1,14 @@
 """Flow matching on straight paths (Lipman et al. 2023, arXiv:2210.02747), also called rectified flow."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.methods.base import Field, TrainingPair
 from pfgm_jax.methods.gaussian import GaussianMethod
 from pfgm_jax.methods.predictions import Marginal
 
@@ -15,12 +18,32 @@ class Flow(GaussianMethod):
     """x = (1 - t) x0 + t ε, from noise at t = 1 to data at t = 0; the network usually predicts the velocity ε - x0.
 
     Time runs as in the rest of the code, where the paper has 1 - t.
+
+    Attributes:
+      pairs: file of pairs of noise and data to train on (Liu et al. 2022, arXiv:2209.03003); '' for independent noise.
     """
 
+    fields: ClassVar[Mapping[str, str]] = {**GaussianMethod.fields, "pairs": "training.pairs"}
     contraction: ClassVar[int] = 1
+    takes_pairs: ClassVar[bool] = True
     level_name: ClassVar[str] = "t"
     own_prediction: ClassVar[str] = "flow"
     own_weighting: ClassVar[str] = "flow"
+
+    pairs: str = ""
+
+    def training_pair(
+        self,
+        key: Key[Array, ""],
+        data: Float[Array, "b H W C"],
+        context: Context = NO_CONTEXT,
+        field: Field | None = None,
+    ) -> TrainingPair:
+        """Adds noise to examples: to pairs their own, so that paths become straight (rectified flow)."""
+        if not self.pairs:
+            return super().training_pair(key, data, context, field)
+        noise, data = jnp.split(data, 2, axis=-1)
+        return self.pair_at(data, self.draw_times(key, len(data)), noise, context)
 
     @property
     def last_time(self) -> float:  # type: ignore[override]

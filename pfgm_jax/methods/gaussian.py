@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
@@ -207,6 +208,10 @@ class GaussianMethod(Path):
     def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
         """Draws from N(0, prior_std²)."""
         return self.prior_std * jax.vmap(lambda key: jax.random.normal(key, self.shape))(keys)
+
+    def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
+        """Divides draws from the prior by their standard deviation."""
+        return (x / self.prior_std).astype(np.float32)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
         """Computes log N(x; 0, prior_std²) in nats."""

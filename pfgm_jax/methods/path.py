@@ -9,7 +9,7 @@ it is du/dt = u - E[x0 | u] = ρ (E[ε | u] - c E[x0 | u]) with t = log ρ:
 
 import abc
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -62,9 +62,10 @@ class Path(Method):
         """Computes the time of which the network is shown so; the inverse of `label`."""
         return label / LAST_LABEL
 
-    @property
-    def largest_label(self) -> float | None:
-        """The label of time 1; None if the network is shown σ."""
+    @classmethod
+    def largest_label(cls, config: Any) -> float | None:
+        """Returns the label of time 1; see `Method`."""
+        del config
         return LAST_LABEL
 
     @property

@@ -7,7 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
+from scipy import special
 
 from pfgm_jax import field as field_lib
 from pfgm_jax import ranges
@@ -221,6 +223,18 @@ class Poisson(Method):
             return g / norm * jnp.minimum(self.z_max * norm / jnp.abs(h), self.upper_norm)
 
         return jax.vmap(draw)(keys)
+
+    def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
+        """Keeps the direction of draws from the prior, and gives their norms the quantiles of normal noise's.
+
+        Norms at which draws are clipped, as many as the prior has beyond, get the noise's norm of the middle of these.
+        """
+        flat = x.reshape(len(x), -1).astype(np.float64)
+        norm = np.linalg.norm(flat, axis=1)
+        beyond = special.betainc(0.5, self.dim / 2, 1 / (1 + (norm / self.z_max) ** 2))
+        beyond = np.where(norm >= self.upper_norm * (1 - 1e-6), 0.5 * beyond, beyond)
+        wanted = np.sqrt(2 * special.gammainccinv(self.dim / 2, beyond))
+        return (flat * (wanted / norm)[:, None]).reshape(x.shape).astype(np.float32)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
         """Computes log p of the unclipped prior, p = Γ((N+1)/2) z_max / (π (|x|² + z_max²))^((N+1)/2), in nats."""

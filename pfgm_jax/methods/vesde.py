@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,10 +68,10 @@ class VESDE(ScoreSDE):
         """Computes the time of a label."""
         return self.time_of(label) if self.continuous else 1 - label / (self.num_scales - 1)
 
-    @property
-    def largest_label(self) -> float | None:
-        """The number of the smallest level; None if levels are continuous."""
-        return None if self.continuous else self.num_scales - 1
+    @classmethod
+    def largest_label(cls, config: Any) -> float | None:
+        """Returns the number of the smallest level; None if levels are continuous."""
+        return None if config.training.continuous else super().largest_label(config)
 
     @property
     def prior_std(self) -> float:

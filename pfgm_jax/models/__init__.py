@@ -31,15 +31,16 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
     Raises:
       InputError: there is no network or method of that name, or the number of channels is not filled in.
     """
-    model = config.model
-    network, extra_channels = MODELS[model.name], METHODS[config.training.sde].extra_channels
+    model, method = config.model, METHODS[config.training.sde]
+    network = MODELS[model.name]
     if config.data.num_channels < 1:
         raise InputError("data.num_channels is 0; set it to the number of channels of the data")
     derived = {
-        "out_channels": config.data.num_channels + extra_channels,
+        "out_channels": config.data.num_channels + method.extra_channels,
         "centered": config.data.centered,
         "dtype": jnp.dtype(model.get("dtype", "float32")),
         "sigmas": _noise_levels(model) if model.get("scale_by_sigma") else (),
+        "largest_label": method.largest_label(config),
     }
     names = network.attributes()
     values = {field: model[field] for field in model if field in names}

@@ -18,7 +18,15 @@ class Network(nn.Module):
     # Attributes that may change when a run resumes, because they affect neither the parameters nor their meaning.
     adjustable: ClassVar[tuple[str, ...]] = ()
     # Attributes that are not fields of the config, but follow from it or are flax's.
-    derived: ClassVar[tuple[str, ...]] = ("name", "parent", "out_channels", "centered", "dtype", "sigmas")
+    derived: ClassVar[tuple[str, ...]] = (
+        "name",
+        "parent",
+        "out_channels",
+        "centered",
+        "dtype",
+        "sigmas",
+        "largest_label",
+    )
     # Ranges of attributes that this network alone has.
     ranges: ClassVar[Mapping[str, Range]] = {}
     # Whether the network accepts vectors [B, 1, 1, N].

@@ -11,6 +11,9 @@ from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.models import layers
 from pfgm_jax.models.base import Network
 
+# Standard deviation of data, and a time below which the noise hardly matters.
+UNIT, SMALLEST_TIME = 0.5, 1e-4
+
 
 class MLP(Network):
     """A residual network over all components of a vector (any [B, H, W, C], flattened), for few dimensions.
@@ -22,6 +25,8 @@ class MLP(Network):
       out_channels: number of output channels.
       nf: width of the hidden layers.
       num_res_blocks: number of residual layers.
+      largest_label: the level of which others are a share, if levels are times or labels; None: they are noise levels,
+        of the length of what is added to the points.
       octaves: number of frequencies at which positions are shown too, each twice the one before; a perceptron hardly
         learns what changes from place to place without them.
     """
@@ -32,6 +37,7 @@ class MLP(Network):
     nf: int = 128
     num_res_blocks: int = 4
     octaves: int = 0
+    largest_label: float | None = None
 
     @nn.compact
     def __call__(
@@ -43,8 +49,10 @@ class MLP(Network):
     ) -> Float[Array, "B H W out"]:
         del context, train
         flat = x.reshape(len(x), -1)
-        norm = jnp.sqrt(level**2 + jnp.mean(flat**2, axis=1))[:, None]
-        scales = jnp.concatenate([jnp.log(norm), jnp.log(level)[:, None]], axis=1)
+        # With labels, points stay of the size of the data.
+        length = level if self.largest_label is None else jnp.full_like(level, UNIT)
+        norm = jnp.sqrt(length**2 + jnp.mean(flat**2, axis=1))[:, None]
+        scales = jnp.concatenate([jnp.log(norm), self._log_level(level)[:, None]], axis=1)
         h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)
         waves = [jnp.array([[[1.0, 2.0, 4.0, 8.0]]]) * scales[..., None]]
         if self.octaves:
@@ -62,3 +70,6 @@ class MLP(Network):
         gate = layers.dense(1, "gate", init_scale=0.0)(h) / norm
         out = layers.dense(size * self.out_channels, "out", init_scale=0.0)(h).reshape(*x.shape[:-1], self.out_channels)
         return out + jnp.pad(gate[:, None, None] * x, [(0, 0)] * 3 + [(0, self.out_channels - x.shape[-1])])
+
+    def _log_level(self, level: Float[Array, " B"]) -> Float[Array, " B"]:
+        return jnp.log(level) if self.largest_label is None else jnp.log(level / self.largest_label + SMALLEST_TIME)

@@ -1,0 +1,21 @@
+"""CIFAR-10 by DDPM (Ho et al. 2020): 1,000 discrete levels, and the ancestral sampler.
+
+    python main.py --mode train  --config configs/ddpm.py
+    python main.py --mode sample --config configs/ddpm.py
+
+Run here: one step at this size and the network's shapes (tests/test_score_models.py); no full training.
+"""
+
+from pfgm_jax.config_files import load_experiment
+
+
+def get_config():
+    config = load_experiment("cifar10_vp")
+    config.training.continuous = False
+
+    config.model.resblock_type = "ddpm"
+    config.model.num_res_blocks = 2
+    config.model.skip_rescale = False
+
+    config.sampling.method = "ddpm"
+    return config

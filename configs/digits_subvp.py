@@ -1,0 +1,14 @@
+"""The digits of configs/digits_mlp.py by the sub-VP SDE.
+
+python main.py --mode train  --config configs/digits_subvp.py
+python main.py --mode sample --config configs/digits_subvp.py
+"""
+
+from pfgm_jax.config_files import load_experiment
+
+
+def get_config():
+    config = load_experiment("digits_mlp")
+    config.training.sde = "subvpsde"
+    config.training.field_reference = "example"
+    return config

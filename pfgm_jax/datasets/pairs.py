@@ -1,0 +1,88 @@
+"""Pairs of noise and samples of a trained model, on which a flow with straighter paths is trained.
+
+This is the reflow of rectified flow (Liu, Gong & Liu 2022, arXiv:2209.03003, section 2.2).
+"""
+
+import io
+import json
+
+import numpy as np
+from jaxtyping import Float
+
+from pfgm_jax.datasets.scaling import Scaling
+from pfgm_jax.datasets.split import Dataset, Split, hold_out
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder, to_path, write_whole
+from pfgm_jax.reading import read_arrays
+
+FILE, FIELD = "pairs.npz", "training.pairs"
+ARRAYS = ("noise", "data")
+
+
+def as_stored(scaling: Scaling, shape: tuple[int, int, int]) -> Scaling:
+    """Returns the scaling of pairs of images of a shape, which are in network units already, noise before data."""
+    return Scaling(levels=0, low=scaling.low, dequantize=False, flip=False, shift=(0.0,) * 2 * shape[2], scale=1.0)
+
+
+def write(
+    folder: Folder, noise: Float[np.ndarray, "n H W C"], data: Float[np.ndarray, "n H W C"], scaling: Scaling
+) -> Folder:
+    """Writes pairs.npz.
+
+    Args:
+      folder: for the file.
+      noise: standard normal.
+      data: in network units.
+      scaling: of the data.
+
+    Returns:
+      The file.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, noise=noise, data=data, scaling=np.array(_units(scaling)))
+    write_whole(folder / FILE, buffer.getvalue())
+    return folder / FILE
+
+
+def load(name: str, scaling: Scaling, shape: tuple[int, int, int]) -> Dataset:
+    """Reads pairs; every 20th is held out.
+
+    Args:
+      name: of the file.
+      scaling: of the data that a network is to learn.
+      shape: H, W, C of these.
+
+    Returns:
+      Examples [n, H, W, 2C], noise before data.
+
+    Raises:
+      InputError: there is no such file, it holds no pairs, or pairs of other data.
+    """
+    cure = "give a pairs.npz that --mode reflow wrote"
+    path = to_path(name, FIELD)
+    try:
+        content = read_arrays(path, f"{FIELD} is {name}, which", cure)
+    except FileNotFoundError:
+        raise InputError(f"{FIELD} is {name}, which is not there; {cure}") from None
+    if not isinstance(content, dict) or not {*ARRAYS, "scaling"} <= content.keys():
+        raise InputError(f"{FIELD} is {name}, which holds no pairs; {cure}")
+    noise, data = (content[array] for array in ARRAYS)
+    if noise.shape != data.shape or data.shape[1:] != shape or len(data) < 2:
+        raise InputError(
+            f"{FIELD} is {name}, whose noise and data have shapes {noise.shape} and {data.shape}, but the data set has "
+            f"examples of {shape}; make pairs of a model of the same data"
+        )
+    if not np.isfinite(noise).all() or not np.isfinite(data).all():
+        raise InputError(f"{FIELD} is {name}, which holds numbers that are not finite; {cure}")
+    if str(content["scaling"]) != _units(scaling):
+        raise InputError(
+            f"{FIELD} is {name}, whose units are those of {content['scaling']}, and not of {_units(scaling)}; set the "
+            "fields of data to those of the model that drew them"
+        )
+    pairs = np.concatenate([noise, data], axis=-1, dtype=np.float32)
+    held_out = hold_out(len(pairs))
+    return Dataset(Split(pairs[~held_out]), Split(pairs[held_out]), levels=0)
+
+
+def _units(scaling: Scaling) -> str:
+    return json.dumps({"levels": scaling.levels, "low": scaling.low, "shift": scaling.shift, "scale": scaling.scale})
