@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,8 @@ def _fork(program: str, arguments: list[str], before: str, told: str) -> int:
     if child := os.fork():
         return child
     status = 1
+    # A terminal's hangup ends a process, also where these checks themselves were started to outlive theirs (nohup).
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, name in ((1, f"{told}.out"), (2, told)):
