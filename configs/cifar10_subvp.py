@@ -3,7 +3,7 @@
     python main.py --mode train  --config configs/cifar10_subvp.py
     python main.py --mode sample --config configs/cifar10_subvp.py
 
-Run here: one step at this size and the network's shapes (tests/test_score_models.py); no full training.
+Run here: its fields and the network's shapes are checked (tests/test_score_models.py); no training.
 """
 
 from pfgm_jax.config_files import load_experiment
