@@ -78,10 +78,11 @@ def test_a_flow_learns_the_pairs(drawn, tmp_path):
 def test_what_are_no_pairs_is_refused(drawn, tmp_path):
     config, workdir, path = drawn
     np.savez(tmp_path / "other.npz", noise=np.zeros((3, 2)))
-    content = dict(np.load(path))
-    np.savez(tmp_path / "sizes.npz", **content | {"noise": content["noise"][:, :4]})
-    np.savez(tmp_path / "units.npz", **content | {"scaling": np.array("{}")})
-    np.savez(tmp_path / "infinite.npz", **content | {"noise": content["noise"] * np.inf})
+    content = np.load(path)
+    noise, data, scaling = (content[name] for name in ("noise", "data", "scaling"))
+    np.savez(tmp_path / "sizes.npz", noise=noise[:, :4], data=data, scaling=scaling)
+    np.savez(tmp_path / "units.npz", noise=noise, data=data, scaling=np.array("{}"))
+    np.savez(tmp_path / "infinite.npz", noise=noise * np.inf, data=data, scaling=scaling)
     for name, message in (
         ("missing.npz", "which is not there; give a pairs.npz"),
         ("other.npz", "which holds no pairs; give a pairs.npz"),

@@ -111,10 +111,8 @@ def test_pieces_are_of_one_place_and_whole(workdir):  # noqa: F811
 OTHER_REPORTS = (
     {"seed": 7},
     {"sampling.N": 5},
-    {"eval.num_samples": 16},
     {"eval.enable_loss": False},
     {"eval.enable_bpd": True, "eval.num_images": 2},
-    {"eval.enable_bpd": True, "eval.num_images": 3},
     {"training.small_batch_size": 8},
 )
 
