@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,15 @@ import numpy as np
 from jaxtyping import Float
 
 from pfgm_jax import build, evaluation, latents, pictures, results, sharding
+from pfgm_jax import config as config_lib
+from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.samplers.base import Solution, trajectory
 from pfgm_jax.trained_model import TrainedModel
+
+log = logging.getLogger("pfgm_jax")
 
 # Numbers of network evaluations at which solvers with a fixed number of steps are compared.
 EVALUATIONS = (5, 10, 20, 40, 100)
@@ -68,6 +73,11 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
             build.choose_sampler(config, name)
             config.sampling.update(setting)
             config.sampling.levels = ()
+            try:
+                config_lib.validate(config)
+            except InputError as error:  # as of steps that are too few
+                log.info("Not measured: %s with %s, since %s", name, setting, error)
+                continue
             of_setting = TrainedModel(config, model.params, model.step)
             drawn = results.samples_folder(workdir, of_setting, config.eval.num_samples, "eval/samples")
             rows = evaluation.draw_samples(of_setting, drawn, config.eval.num_samples)

@@ -1,12 +1,14 @@
 """Methods with Gaussian noise and their samplers, beside closed forms: few charges, Gaussian data, float64."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.field import mean_of_charges, posterior_mean
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.likelihood import log_prob
@@ -67,6 +69,28 @@ def test_the_odes_of_all_methods_lead_to_the_same_samples():
         ends[name] = np.asarray(solved.check().x) / scale[1]
     for name, end in ends.items():
         assert np.abs(end - ends["vesde"]).max() < 1e-3, name
+
+
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if issubclass(METHODS["vesde"], SAMPLERS[s].requires)])
+def test_a_sample_depends_on_its_own_key_and_context_alone(sampler):
+    """The network takes the label of each sample for its data."""
+    method = METHODS["vesde"]((1, 1, 4))
+    drawn_by = create_sampler(sampler, **({} if sampler in ("rk45", "tsit5") else {"steps": 12}))
+
+    def net(x, level, context=NO_CONTEXT):
+        label = jnp.asarray(context.label, jnp.float32)[:, None, None, None]
+        return -(x - label) / level[:, None, None, None] ** 2
+
+    draw = jax.jit(lambda keys, context: sample(method, net, drawn_by, keys, context).x)
+    keys, labels = sample_keys(jax.random.key(0), 6), jnp.array([3, -1, 4, 1, -5, 9])
+    together = np.asarray(draw(keys, Context(label=labels)))
+    # 'pc' ends with the mean of a step of the reverse SDE, the others with what the network denoises to.
+    assert np.abs(together - np.asarray(labels)[:, None, None, None]).max() < (0.2 if sampler == "pc" else 1e-4)
+    method = dataclasses.replace(method, noise_removal=False)  # after which labels alone would be left
+    draw = jax.jit(lambda keys, context: sample(method, net, drawn_by, keys, context).x)
+    together = np.asarray(draw(keys, Context(label=labels)))
+    apart = [draw(keys[i : i + 2], Context(label=labels[i : i + 2])) for i in (0, 2, 4)]
+    np.testing.assert_allclose(together, np.concatenate(apart), rtol=1e-5, atol=1e-5)
 
 
 MEAN, STD = 0.2, 0.3

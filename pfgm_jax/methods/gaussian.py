@@ -106,6 +106,12 @@ class GaussianMethod(Path):
         """Returns the method whose ODE starts as near to the data as networks are trained."""
         return dataclasses.replace(self, eps=self.smallest_time) if self.first_time > self.smallest_time else self
 
+    def summary(self) -> dict[str, float]:
+        """Returns the noise levels where sampling starts and ends, and the prior's standard deviation."""
+        name = self.level_name
+        levels = {f"largest {name}": math.exp(self.t_prior), f"smallest {name}": math.exp(self.t_data)}
+        return {**levels, "standard deviation of the prior": self.prior_std}
+
     # Training
 
     def draw_times(self, key: Key[Array, ""], n: int) -> Float[Array, " n"]:
