@@ -86,7 +86,7 @@ def test_gaussian_data_have_the_moments_of_that_many_steps(name, sampler):
         "annealed_langevin": {"steps_each": 3, "step_size": 1e-3},
     }.get(sampler, {})
     drawn_by = create_sampler(sampler.removesuffix("_large"), steps=STEPS, **options)
-    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 1000)).check()
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 400)).check()
     x = np.asarray(found.x, np.float64).ravel() * method.data_scale
     mean, variance = moments_after(name, method, sampler)
     assert abs(x.mean() - mean) < 4.5 * np.sqrt(variance / x.size)
@@ -105,7 +105,7 @@ def test_predictors_and_annealed_langevin_leave_gaussian_data_the_moments_of_the
         return
     drawn_by = create_sampler("pc", steps=count, predictor=predictor, corrector=corrector, snr=0.1)
     net = network_of_gaussian(method, MEAN, STD)
-    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 1000)).check()
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(5), 400)).check()
     x = np.asarray(found.x, np.float64).ravel()
 
     times = np.linspace(1, method.first_time, count)

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pfgm_jax.methods.diffusion import Diffusion, Table
-from pfgm_jax.methods.predictions import Marginal
 
 # Their offset s, and the largest β of a level.
 OFFSET, LARGEST_BETA = 0.008, 0.999
@@ -52,14 +51,3 @@ class Cosine(Diffusion):
         near = jnp.arcsin(jnp.minimum(product, 0.5))
         beyond = jnp.where(angle < 0.4, near, angle - SMALLEST_ANGLE)
         return beyond / (math.pi / 2 - SMALLEST_ANGLE)
-
-    def marginal(self, rho: Float[Array, "..."]) -> Marginal:
-        """Computes α = 1 / √(1 + ρ²) and σ = ρ α."""
-        alpha = 1 / jnp.sqrt(1 + rho**2)
-        return Marginal(alpha, rho * alpha)
-
-    @property
-    def prior_std(self) -> float:
-        """1 / α at the prior, where the network's coordinates have variance 1."""
-        rho = math.exp(self.t_prior)
-        return math.sqrt(1 + rho * rho)

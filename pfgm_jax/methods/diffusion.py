@@ -1,6 +1,7 @@
 """Diffusions: paths whose levels may be all of an interval, or finitely many."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 from pfgm_jax import ranges
 from pfgm_jax.methods.gaussian import GaussianMethod
 from pfgm_jax.methods.path import LAST_LABEL
+from pfgm_jax.methods.predictions import Marginal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +74,17 @@ class Diffusion(GaussianMethod):
     def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes the time of a label."""
         return label / (LAST_LABEL if self.continuous else self.num_scales - 1)
+
+    def marginal(self, rho: Float[Array, "..."]) -> Marginal:
+        """Computes α = 1 / √(1 + ρ²) and σ = ρ α, of paths whose α² + σ² is 1."""
+        alpha = 1 / jnp.sqrt(1 + rho**2)
+        return Marginal(alpha, rho * alpha)
+
+    @property
+    def prior_std(self) -> float:
+        """1 / α at the prior, where the network's coordinates have variance 1."""
+        rho = math.exp(self.t_prior)
+        return math.sqrt(1 + rho * rho)
 
 
 class Table:

@@ -77,17 +77,6 @@ class VPSDE(ScoreSDE):
             return self._table.time_of(rho)
         return self._time_of_log_alpha(-0.5 * jnp.log1p(rho**2))
 
-    def marginal(self, rho: Float[Array, "..."]) -> Marginal:
-        """Computes α = 1 / √(1 + ρ²) and σ = ρ α."""
-        alpha = 1 / jnp.sqrt(1 + rho**2)
-        return Marginal(alpha, rho * alpha)
-
-    @property
-    def prior_std(self) -> float:
-        """1 / α at the prior, where the network's coordinates have variance 1."""
-        rho = math.exp(self.t_prior)
-        return math.sqrt(1 + rho * rho)
-
     def _beta(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
         return self.beta_min + time * (self.beta_max - self.beta_min)
 
