@@ -154,6 +154,7 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.eps = 0.0  # time where sampling ends; 0: 1e-3, of vesde 1e-5, of discrete levels the smallest
     sampling.noise_removal = True  # denoise samples at their end
     sampling.eta = 0.0  # share of DDPM's noise that ddim adds; in [0, 1]
+    sampling.clip = 0.0  # of ddim, ddpm and sde_dpmpp_2m: largest absolute value of what x is denoised to; 0: none
     sampling.variance = "small"  # of ddpm's noise: small (of the posterior) or large (beta)
     sampling.S_churn = 40.0  # of edm: noise is added in every step, this over N of it but at most 0.41; >= 0
     sampling.S_tmin = 0.05  # smallest noise over data where it is; >= 0

@@ -11,6 +11,7 @@ from pfgm_jax.methods import predictions
 from pfgm_jax.methods.cosine import Cosine
 from pfgm_jax.methods.flow import Flow
 from pfgm_jax.methods.predictions import Marginal
+from pfgm_jax.methods.vesde import VESDE
 from pfgm_jax.methods.vpsde import VPSDE
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.samplers.stochastic import Shares, steps_between
@@ -47,6 +48,7 @@ def test_discrete_levels_noise_and_velocities_are_theirs(schedule):
     ("run", "sampler"),
     [(f"{kind}_{path}_epsilon{eta}", sampler) for path in PATHS for kind, eta, sampler in (
         ("ddpm", "", create_sampler("ddpm")),
+        *([("ddpm", "_clip", create_sampler("ddpm", clip=1.0))] if path == "linear" else []),
         ("ddim", "_eta0", create_sampler("ddim")),
         ("ddim", "_eta0", create_sampler("euler")),
         ("ddim", "_eta1", create_sampler("ddim", eta=1.0)),
@@ -67,6 +69,8 @@ def test_steps_are_those_of_diffusers(run, sampler):
     for k in range(20):
         rows = Marginal(*(jnp.full(4, a, jnp.float32) for a in at("a_b")[k]))
         data = predictions.to_data("noise", jnp.asarray(at("model_output")[k]), jnp.asarray(at("x")[k]), rows)
+        if hasattr(sampler, "limited"):
+            data = sampler.limited(data[:, None, None])[:, 0, 0]
         # Where α is small, float32 has few digits of x0 = (x - σ ε) / α.
         digits = max(1.0, np.abs(at("x")[k]).max() / alphas[k] / np.abs(at("pred_original_sample")[k]).max())
         assert relative_error(data, at("pred_original_sample")[k]) < 1e-6 * max(10, digits)
@@ -81,6 +85,29 @@ def test_steps_are_those_of_diffusers(run, sampler):
             x = jnp.asarray(states[k], jnp.float32)
             after = type(sampler)(steps=1).solve(lambda x, t, _, data=data: x - data, x, times[k], times[k + 1]).x
         assert relative_error(after, states[k + 1]) < 1e-5, k
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "smld"])
+def test_labels_of_discrete_levels_are_whole_numbers_and_noise_that_of_their_level(schedule):
+    """Of every level, by the losses of DDPM and SMLD (Song et al. 2021): with them networks look levels up."""
+    count = 1000
+    method = VESDE((1, 1, 8), continuous=False) if schedule == "smld" else PATHS[schedule]
+    time = method.uniform_times((jnp.arange(float(count)) + 0.5) / count)
+    data, noise = jnp.asarray(np.random.default_rng(0).normal(size=(2, count, 1, 1, 8)), jnp.float32)
+    pair = method.pair_at(data, time, noise)
+    if schedule == "smld":
+        levels = np.geomspace(0.01, 50, count)
+        np.testing.assert_array_equal(pair.level, np.arange(count)[::-1])
+        alpha, sigma, weight = np.ones(count), levels, levels**2
+        target = -noise / levels[:, None, None, None]
+    else:
+        products = np.cumprod(1 - RECORD[f"forward_{schedule}/betas"].astype(np.float64))
+        np.testing.assert_array_equal(pair.level, np.arange(count))
+        alpha, sigma, weight, target = np.sqrt(products), np.sqrt(1 - products), np.ones(count), noise
+    wide = lambda a: a[:, None, None, None]
+    np.testing.assert_allclose(pair.x, wide(alpha) * data + wide(sigma) * noise, rtol=1e-5, atol=1e-5 * sigma.max())
+    np.testing.assert_allclose(pair.weight, weight, rtol=2e-5)
+    np.testing.assert_allclose(pair.target, np.asarray(target).reshape(count, 8), rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shift", [1, 3])

@@ -69,7 +69,7 @@ class Diffusion(GaussianMethod):
 
     def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes 999 t, or the number of the level."""
-        return (LAST_LABEL if self.continuous else self.num_scales - 1) * time
+        return LAST_LABEL * time if self.continuous else whole((self.num_scales - 1) * time)
 
     def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes the time of a label."""
@@ -85,6 +85,12 @@ class Diffusion(GaussianMethod):
         """1 / α at the prior, where the network's coordinates have variance 1."""
         rho = math.exp(self.t_prior)
         return math.sqrt(1 + rho * rho)
+
+
+def whole(label: Float[Array, " b"]) -> Float[Array, " b"]:
+    """Rounds labels of discrete levels to whole numbers where only float32 keeps them from it."""
+    nearest = jnp.round(label)
+    return jnp.where(jnp.abs(label - nearest) < 2e-4, nearest, label)
 
 
 class Table:

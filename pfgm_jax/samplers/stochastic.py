@@ -88,7 +88,23 @@ class Shares(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OneEvaluation(StochasticSteps):
-    """A sampler whose steps each evaluate the network once."""
+    """A sampler whose steps each evaluate the network once.
+
+    Attributes:
+      clip: largest absolute value of a component of D, in network units; 0 for none.
+    """
+
+    fields: ClassVar[Mapping[str, str]] = {**StochasticSteps.fields, "clip": "sampling.clip"}
+
+    clip: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        ranges.check(self, clip=ranges.at_least(0))
+
+    def limited(self, data: State) -> State:
+        """Clips D."""
+        return jnp.clip(data, -self.clip, self.clip) if self.clip else data
 
     @abc.abstractmethod
     def shares(self, method: GaussianMethod, steps: Step) -> Shares:
@@ -108,7 +124,7 @@ class OneEvaluation(StochasticSteps):
         def step(state, now):
             x, before = state
             number, t, shares = now
-            data = method.denoise(net, x, t, context)
+            data = self.limited(method.denoise(net, x, t, context))
             return (shares.combine(x, data, noise_of_step(keys, number, x.shape[1:]), before), data), None
 
         numbers = jnp.arange(len(steps.t)), steps.t, self.shares(method, steps)
@@ -126,7 +142,7 @@ class DDIM(OneEvaluation):
       eta: η, the share of the noise.
     """
 
-    fields: ClassVar[Mapping[str, str]] = {**StochasticSteps.fields, "eta": "sampling.eta"}
+    fields: ClassVar[Mapping[str, str]] = {**OneEvaluation.fields, "eta": "sampling.eta"}
 
     eta: float = 0.0
 
@@ -151,7 +167,7 @@ class DDPM(OneEvaluation):
       variance: of the noise: 'small', that of the posterior given the data; 'large', β.
     """
 
-    fields: ClassVar[Mapping[str, str]] = {**StochasticSteps.fields, "variance": "sampling.variance"}
+    fields: ClassVar[Mapping[str, str]] = {**OneEvaluation.fields, "variance": "sampling.variance"}
 
     variance: str = "small"
 
