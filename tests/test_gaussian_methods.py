@@ -56,6 +56,15 @@ def test_every_charge_gets_its_share_of_samples(name, sampler):
     assert stats.chisquare(np.bincount(distances.argmin(axis=1), minlength=16)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("name", ["vesde", "vpsde"])
+def test_langevin_steps_of_single_samples_favour_no_place_in_two_dimensions(name):
+    method, charges = METHODS[name]((1, 1, 2)), CHARGES[:, :2]
+    net, drawn_by = network_of_charges(method, charges), create_sampler("pc", steps=1000)
+    found = jax.jit(lambda keys: sample(method, net, drawn_by, keys))(sample_keys(jax.random.key(3), 800)).check()
+    distances = np.linalg.norm(np.asarray(found.x).reshape(800, 1, 2) - charges, axis=2)
+    assert stats.chisquare(np.bincount(distances.argmin(axis=1), minlength=16)).pvalue > 1e-3
+
+
 def test_the_odes_of_all_methods_lead_to_the_same_samples():
     """From the same point at the same ratio of noise to data, in each method's own coordinates."""
     u = 50 * jax.random.normal(jax.random.key(0), (64, 1, 1, 16))

@@ -14,6 +14,7 @@ import pytest
 from configs import default
 from pfgm_jax import build, convert, models
 from pfgm_jax.context import NO_CONTEXT
+from pfgm_jax.likelihood import estimated_divergence, log_prob
 from pfgm_jax.methods.score_sde import ScoreSDE, table_index
 from pfgm_jax.methods.vesde import VESDE
 from pfgm_jax.methods.vpsde import VPSDE
@@ -201,3 +202,35 @@ def test_rk45_ends_where_the_release_does(name):
         ours = unscaled(scale * np.asarray(found.x))
         theirs = images(of[f"ode/out_{kind}_inverse_scaled"])
         assert np.abs(ours - np.asarray(theirs)).max() < bound * np.abs(theirs).max(), kind
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_likelihoods_and_their_right_hand_sides_are_those_of_the_release(name):
+    method, net = case(name)
+    at = lambda key: record(name, "release")[f"likelihood/{key}"]
+    probes = images(at("Rademacher/probe"))[None]
+    right_hand_side = jax.jit(lambda x, t: estimated_divergence(lambda x: method.noisy_drift(net, x, t), x, probes))
+    for i in np.flatnonzero(from_one_hundredth(at("rhs_t"))):
+        t, x = jnp.float32(at("rhs_t")[i]), images(at("rhs_x")[i])
+        drift, divergence = right_hand_side(x, t)
+        # Where a drift is the small difference of two terms, in units of these.
+        terms = np.abs(method.drift_rate(t) * x).max()
+        assert np.abs(drift - images(at("rhs_drift")[i])).max() < 1e-5 * max(np.abs(at("rhs_drift")[i]).max(), terms)
+        scale = max(np.abs(at("rhs_div")[i]).max(), np.abs(method.drift_rate(t)) * method.dim)
+        assert np.abs(divergence - at("rhs_div")[i]).max() < 1e-4 * scale
+
+    densities, per_dim = method.for_densities(), 1 / (method.dim * np.log(2))
+    exact = name.startswith("gauss")
+    tolerance = 1e-6 if exact else 1e-5
+    solver = create_sampler("rk45", rtol=tolerance, atol=tolerance, shared_step=True, max_steps=4000)
+    found = thorough_jit(lambda x: log_prob(densities, net, x, solver, probes))(images(at("data"))).check()
+    kind = "exact_" if exact else "Rademacher/"
+    theirs = per_dim * (at(f"{kind}prior_logp") + at(f"{kind}delta_logp"))
+    # The trained networks are so rough that ours change by 3.6e-3 bits from a tolerance of 1e-5 to 1e-6.
+    np.testing.assert_allclose(per_dim * found.log_prob, theirs, rtol=0, atol=3e-5 if exact else 4e-3)
+    alpha = float(method.marginal(method.rho_at(jnp.float32(1.0))).alpha)
+    z = images(at("Rademacher/z"))
+    bound = 1e-4 if exact else max(1e-3, 30 * float(record(name, "release")["ode/sensitivity"]))
+    assert relative_error(alpha * found.latent, images(at("exact_z")) if exact else z) < bound
+    prior = method.prior_log_prob(z / alpha) - method.dim * np.log(alpha)
+    np.testing.assert_allclose(prior, at("Rademacher/prior_logp"), rtol=1e-5)

@@ -20,6 +20,10 @@ from pfgm_jax.methods.score_sde import ScoreSDE
 from pfgm_jax.samplers.base import Sampler, Solution, solution
 from pfgm_jax.samplers.stochastic import noise_of_step
 
+# From here on the norms of a sample's noise and score are near to their means. In 2 dimensions, steps by these norms give
+# some of 16 points ten times the samples of others.
+FEW_DIMENSIONS = 64
+
 State = Float[Array, "b H W C"]
 Score = Callable[[State], State]
 
@@ -75,8 +79,11 @@ def langevin_size(at: At, snr: float, score: State, noise: State, shared: bool) 
       at: where.
       snr: ratio of signal to noise.
       score, noise: of the step.
-      shared: whether norms are means over the batch, as in the authors' code; False: of each sample.
+      shared: whether norms are means over the batch, as in the authors' code; False: of each sample, which in few
+        dimensions vary so much that steps would favour some places: there, norms of noise at this level.
     """
+    if not shared and score[0].size < FEW_DIMENSIONS:
+        return ald_size(at, snr, score, noise, shared)
     norm = lambda a: jnp.sqrt(jnp.sum(a**2, axis=(1, 2, 3)))
     of_noise, of_score = norm(noise), norm(score)
     if shared:
