@@ -20,7 +20,7 @@ from pfgm_jax.methods.score_sde import ScoreSDE
 from pfgm_jax.samplers.base import Sampler, Solution, solution
 from pfgm_jax.samplers.stochastic import noise_of_step
 
-# From here on the norms of a sample's noise and score are near to their means. In 2 dimensions, steps by these norms give
+# From here on norms of a sample's noise and score are near to their means. In 2 dimensions steps by these norms give
 # some of 16 points ten times the samples of others.
 FEW_DIMENSIONS = 64
 
