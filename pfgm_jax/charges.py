@@ -67,15 +67,13 @@ class Charges(NamedTuple):
             label = None if batch.label is None else first(devices.gather(batch.label))
             return first(data), label, field
         data = scaling.augment(key, batch.stored, devices.split(batch.index))
-        if dataset is not None:
-            field = dataset_field(scaling, key, dataset, self.chunk_size, devices, self.dimensions)
-        else:
-            field = None
+        options = self.chunk_size, devices, self.dimensions
+        field = None if dataset is None else dataset_field(scaling, key, dataset, *options)
         return data, None if batch.label is None else jnp.asarray(batch.label), field
 
 
 def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices, dimensions: float) -> Field:
-    """Returns the mean of the points of a batch; each device computes it at its own points.
+    """Returns a function that computes the mean of a batch as seen from points; each device does so for its own points.
 
     Memory of a device: 4·R·N bytes of charges, and for its b points 8·b·chunk_size of distances and weights.
 
@@ -93,7 +91,7 @@ def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices,
 def dataset_field(
     scaling: Scaling, key: jax.Array, charges: SharedRows, chunk_size: int, devices: Devices, dimensions: float
 ) -> Field:
-    """Returns the mean of a whole data set, augmented as the batches of a step are.
+    """Returns a function that computes the mean of a whole data set, augmented as the batches of a step are.
 
     Each device computes, at all points, what its own share of the charges makes there; they then exchange these parts.
     Memory of a device: R·N/D bytes of charges as they are stored, 4·chunk_size·N of those read, and for all b points
@@ -107,7 +105,7 @@ def dataset_field(
       devices: that share the work.
       dimensions: D of the kernel.
     """
-    merge = functools.partial(field_lib.merge_means, dimensions=dimensions)
+    merge = functools.partial(field_lib.merge_means, D=dimensions)
 
     def part(x, sigma, own_x, key, charges):
         def decode(stored, row):

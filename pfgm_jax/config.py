@@ -8,6 +8,7 @@ from pfgm_jax import build, config_fields, datasets, models, ranges
 from pfgm_jax.config_files import differences, get, put
 from pfgm_jax.config_ranges import RANGES
 from pfgm_jax.errors import InputError, named_by
+from pfgm_jax.methods.base import Method
 from pfgm_jax.registry import FEATURES, METHODS, MODELS
 
 # Fields of data that may be 0 or (), which stands for "from the data".
@@ -69,20 +70,18 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
     with named_by(sampler.fields):
         sampler.check_method(method)
-    _validate_reference(config)
+    _validate_targets(config, method)
     if not method.unfitted:
         for each in (sampler, solver, *unused):
             with named_by(each.fields):
                 each.check_levels(method.t_prior, method.t_data)
 
 
-def _validate_reference(config: ml_collections.ConfigDict) -> None:
+def _validate_targets(config: ml_collections.ConfigDict, method: Method) -> None:
     """Checks that a method can learn from what a config says."""
-    training, method = config.training, METHODS[config.training.sde]
-    if training.field_reference not in ("", *method.references):
-        raise InputError(
-            f"training.field_reference is {training.field_reference!r}; choose one of {', '.join(method.references)}"
-        )
+    training = config.training
+    with named_by({"reference": "training.field_reference"}):
+        method.check_reference(training.field_reference)
     if training.pairs and not method.takes_pairs:
         able = [name for name in METHODS if METHODS[name].takes_pairs]
         raise InputError(

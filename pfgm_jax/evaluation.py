@@ -43,12 +43,17 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
     size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
 
     def compute(first):
-        (batch,) = model.draw(size, model.config.seed, first)
-        keep = min(size, n - first)
-        Solution(*(part[:keep] for part in batch)).check(first)
+        batch = _draw_piece(model, size, first, n)
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
     return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
+
+
+def _draw_piece(model: TrainedModel, size: int, first: int, n: int) -> Solution:
+    """Draws samples number `first` to `first + size`; checks those of the first n."""
+    (batch,) = model.draw(size, model.config.seed, first)
+    Solution(*(part[: n - first] for part in batch)).check(first)
+    return batch
 
 
 def draw_pairs(model: TrainedModel, folder: Folder, n: int) -> Rows:
@@ -66,8 +71,7 @@ def draw_pairs(model: TrainedModel, folder: Folder, n: int) -> Rows:
     key = Keys.from_seed(model.config.seed).samples
 
     def compute(first):
-        (batch,) = model.draw(size, model.config.seed, first)
-        Solution(*(part[: min(size, n - first)] for part in batch)).check(first)
+        batch = _draw_piece(model, size, first, n)
         with named_by(model.method.fields):
             noise = model.method.to_noise(np.asarray(model.method.prior_sample(sample_keys(key, size, first))))
         return {"noise": noise, "data": np.asarray(batch.x)}

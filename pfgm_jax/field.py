@@ -124,9 +124,9 @@ def _direct_sum(
     return PartialMean(nearest, order, spread, jnp.sum(others, axis=1), moment)
 
 
-def merge_means(a: PartialMean, b: PartialMean, dimensions: float) -> PartialMean:
-    """Merges two partial means into that of all their charges; `dimensions` is D."""
-    kernel = _Kernel(a.nearest.shape[-1], dimensions)
+def merge_means(a: PartialMean, b: PartialMean, D: float) -> PartialMean:
+    """Merges two partial means into that of all their charges."""
+    kernel = _Kernel(a.nearest.shape[-1], D)
     a_is_near = a.order <= b.order
     near, far = (
         jax.tree.map(lambda p, q: jnp.where(a_is_near.reshape(-1, *[1] * (p.ndim - 1)), p, q), *pair)

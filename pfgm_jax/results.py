@@ -129,9 +129,9 @@ def _make(folder: Folder, record: dict[str, Any]) -> bool:
 
 def _completed(recorded: Any, record: dict[str, Any]) -> Any:
     """Gives fields that are younger than a recorded result their defaults, as runs have them."""
-    known = config_files.to_dict(defaults.get_config())
-    if not isinstance(recorded, dict):
+    if not isinstance(recorded, dict) or recorded == record:
         return recorded
+    known = config_files.to_dict(defaults.get_config())
     young = lambda group: {n: v for n, v in known.get(group, {}).items() if n in record[group]}
     of_config = {g for g, v in recorded.items() if isinstance(v, dict) and isinstance(record.get(g), dict)}
     return {group: {**young(group), **v} if group in of_config else v for group, v in recorded.items()}

@@ -5,16 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pfgm_jax import registry
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.methods import predictions
 from pfgm_jax.methods.base import Network, flatten, per_row
-from pfgm_jax.methods.cosine import Cosine
-from pfgm_jax.methods.flow import Flow
 from pfgm_jax.methods.gaussian import GaussianMethod
-from pfgm_jax.methods.vesde import VESDE
-from pfgm_jax.methods.vpsde import VPSDE, SubVPSDE
 
-METHODS = {"vesde": VESDE, "vpsde": VPSDE, "subvpsde": SubVPSDE, "cosine": Cosine, "flow": Flow}
+# All that are registered.
+METHODS = {name: kind for name in registry.METHODS if issubclass(kind := registry.METHODS[name], GaussianMethod)}
 
 
 def _answering(method: GaussianMethod, noise_of) -> Network:

@@ -13,7 +13,7 @@ from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.field import mean_of_charges, posterior_mean
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.likelihood import log_prob
-from pfgm_jax.methods import predictions
+from pfgm_jax.methods import ScoreSDE, predictions
 from pfgm_jax.methods.base import flatten
 from pfgm_jax.methods.predictions import PREDICTIONS, WEIGHTINGS, Marginal
 from pfgm_jax.methods.translation import translated
@@ -169,12 +169,11 @@ def test_a_weighting_is_the_same_loss_whatever_is_predicted(weighting):
     at = Marginal(*(jnp.asarray(a, jnp.float32) for a in (rng.uniform(0.2, 1, 6), rng.uniform(0.2, 1, 6))))
     a, s = (np.asarray(part, np.float64) for part in at)
     error = np.asarray(rng.normal(size=6))  # of the data; of the noise -error α / σ
-    snr, g2_over_s2 = (a / s) ** 2, jnp.asarray(rng.uniform(1, 2, 6), jnp.float32)
+    snr = (a / s) ** 2
     expected = (
         error**2
         * {
             "simple": snr,
-            "likelihood": snr * np.asarray(g2_over_s2),
             "x0": 1,
             "snr": np.maximum(snr, 1),
             "min_snr": np.minimum(snr, 5),
@@ -185,8 +184,29 @@ def test_a_weighting_is_the_same_loss_whatever_is_predicted(weighting):
     for kind in PREDICTIONS:
         p, q = predictions.coefficients(kind, at)
         residual = np.asarray(p) * error - np.asarray(q) * error * a / s
-        found = np.asarray(predictions.weight(weighting, kind, at, g2_over_s2)) * residual**2
+        found = np.asarray(predictions.weight(weighting, kind, at)) * residual**2
         np.testing.assert_allclose(found, expected, rtol=1e-4, err_msg=kind)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_likelihood_weights_are_those_of_the_sde(name):
+    """g²/σ² = (dσ²/dt - 2 (d log α/dt) σ²) / σ², of the SDEs by their own g, of the others by central differences."""
+    method = METHODS[name]((1, 1, 2), likelihood_weighting=True)
+    time = np.linspace(0.05, 0.95, 19)
+    if isinstance(method, ScoreSDE):
+        expected = (method.diffusion(jnp.float32(time)) / method.marginal(method.rho_at(jnp.float32(time))).sigma) ** 2
+    elif name == "flow":
+        expected = 2 / time + 2 / (1 - time)
+    else:
+        angle = lambda t: 0.008 / 1.008 * np.pi / 2 + t * np.pi / 2 / 1.008  # of Nichol & Dhariwal (2021), equation 17
+        log_ratio = lambda t: 0.5 * np.log((np.cos(angle(0)) / np.cos(angle(t))) ** 2 - 1)
+        expected = (log_ratio(time + 1e-5) - log_ratio(time - 1e-5)) / 1e-5
+    found = method.likelihood_weight(jnp.float32(time))
+    np.testing.assert_allclose(found, expected, rtol=2e-5)
+    ones = jnp.ones((19, 1, 1, 2))
+    plain = dataclasses.replace(method, likelihood_weighting=False, weighting="simple")
+    ratio = method.pair_at(ones, jnp.float32(time), ones).weight / plain.pair_at(ones, jnp.float32(time), ones).weight
+    np.testing.assert_allclose(ratio, expected, rtol=3e-5)
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,16 @@ def test_what_are_no_pairs_is_refused(drawn, tmp_path):
     np.savez(tmp_path / "sizes.npz", noise=noise[:, :4], data=data, scaling=scaling)
     np.savez(tmp_path / "units.npz", noise=noise, data=data, scaling=np.array("{}"))
     np.savez(tmp_path / "infinite.npz", noise=noise * np.inf, data=data, scaling=scaling)
+    np.savez(tmp_path / "large.npz", noise=noise.astype(np.float64) * 1e300, data=data, scaling=scaling)
+    np.savez(tmp_path / "text.npz", noise=noise.astype(str), data=data, scaling=scaling)
     for name, message in (
         ("missing.npz", "which is not there; give a pairs.npz"),
         ("other.npz", "which holds no pairs; give a pairs.npz"),
         ("sizes.npz", "but the data set has examples of"),
         ("units.npz", "whose units are those of"),
-        ("infinite.npz", "which holds numbers that are not finite"),
+        ("infinite.npz", "which holds numbers that are not finite in float32; give a pairs.npz"),
+        ("large.npz", "which holds numbers that are not finite in float32"),
+        ("text.npz", "whose noise or data are no floating-point numbers; give a pairs.npz"),
     ):
         flow = small_digits(**{"training.sde": "flow", "training.pairs": str(tmp_path / name)})
         with pytest.raises(InputError, match=f"training.pairs is .*{message}"):

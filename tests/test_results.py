@@ -180,3 +180,15 @@ def test_likelihoods_are_named_by_their_images_and_shared(workdir, monkeypatch, 
     few.eval.enable_sampling = few.eval.enable_loss = False
     run_lib.evaluate(few, workdir)
     assert len(calls) == 3
+
+
+def test_results_of_before_a_field_existed_are_found_while_it_has_its_default(workdir):  # noqa: F811
+    folder = run_lib.sample(config_of_samples(), workdir)
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    assert record["sampling"].pop("eta") == 0.0
+    path.write_text(json.dumps(record))
+    before = contents(folder)
+    assert run_lib.sample(config_of_samples(), workdir) == folder
+    assert contents(folder) == before
+    assert run_lib.sample(config_of_samples(**{"sampling.eta": 0.5}), workdir) != folder

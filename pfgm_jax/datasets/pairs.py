@@ -67,19 +67,22 @@ def load(name: str, scaling: Scaling, shape: tuple[int, int, int]) -> Dataset:
     if not isinstance(content, dict) or not {*ARRAYS, "scaling"} <= content.keys():
         raise InputError(f"{FIELD} is {name}, which holds no pairs; {cure}")
     noise, data = (content[array] for array in ARRAYS)
+    if any(array.dtype.kind != "f" for array in (noise, data)):
+        raise InputError(f"{FIELD} is {name}, whose noise or data are no floating-point numbers; {cure}")
     if noise.shape != data.shape or data.shape[1:] != shape or len(data) < 2:
         raise InputError(
             f"{FIELD} is {name}, whose noise and data have shapes {noise.shape} and {data.shape}, but the data set has "
             f"examples of {shape}; make pairs of a model of the same data"
         )
-    if not np.isfinite(noise).all() or not np.isfinite(data).all():
-        raise InputError(f"{FIELD} is {name}, which holds numbers that are not finite; {cure}")
     if str(content["scaling"]) != _units(scaling):
         raise InputError(
             f"{FIELD} is {name}, whose units are those of {content['scaling']}, and not of {_units(scaling)}; set the "
             "fields of data to those of the model that drew them"
         )
-    pairs = np.concatenate([noise, data], axis=-1, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        pairs = np.concatenate([noise, data], axis=-1).astype(np.float32)
+    if not np.isfinite(pairs).all():
+        raise InputError(f"{FIELD} is {name}, which holds numbers that are not finite in float32; {cure}")
     held_out = hold_out(len(pairs))
     return Dataset(Split(pairs[~held_out]), Split(pairs[held_out]), levels=0)
 

@@ -128,6 +128,15 @@ class Method(abc.ABC):
         """Lists the attributes that `fit` would fill in."""
         return tuple(name for name in self.fitted if not getattr(self, name))
 
+    def check_reference(self, reference: str) -> None:
+        """Checks whose field is to be the target, one of `references`, or '' for the first.
+
+        Raises:
+          FieldError: it cannot be; the field is 'reference'.
+        """
+        if reference not in ("", *self.references):
+            raise FieldError("reference", reference, f"choose one of {', '.join(self.references)}")
+
     def fit(self, statistics: DataStatistics) -> "Method":
         """Returns the method with everything filled in that the data decide.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pfgm_jax import ranges
+from pfgm_jax.errors import FieldError
 from pfgm_jax.methods.gaussian import GaussianMethod
 from pfgm_jax.methods.path import LAST_LABEL
 from pfgm_jax.methods.predictions import Marginal
@@ -40,6 +41,10 @@ class Diffusion(GaussianMethod):
     def __post_init__(self):
         super().__post_init__()
         ranges.check(self, num_scales=ranges.at_least(2))
+        if self.weighs_likelihood and not self.continuous:
+            field = "likelihood_weighting" if self.likelihood_weighting else "weighting"
+            cure = "discrete levels have no g: choose another weighting, or set `continuous` to True"
+            raise FieldError(field, getattr(self, field), cure)
 
     @property
     def smallest_time(self) -> float:
@@ -69,7 +74,14 @@ class Diffusion(GaussianMethod):
 
     def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes 999 t, or the number of the level."""
-        return LAST_LABEL * time if self.continuous else whole((self.num_scales - 1) * time)
+        return LAST_LABEL * time if self.continuous else self.number_of_level(time)
+
+    def number_of_level(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
+        """Computes the number of a level from the smallest; of times between levels, a number between theirs."""
+        last = self.num_scales - 1
+        number, nearest = last * time, jnp.round(last * time)
+        # Of the times of levels whole numbers, which only rounding keeps them from.
+        return jnp.where(jnp.abs(number - nearest) <= 4 * jnp.finfo(time.dtype).eps * last, nearest, number)
 
     def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes the time of a label."""
@@ -85,12 +97,6 @@ class Diffusion(GaussianMethod):
         """1 / α at the prior, where the network's coordinates have variance 1."""
         rho = math.exp(self.t_prior)
         return math.sqrt(1 + rho * rho)
-
-
-def whole(label: Float[Array, " b"]) -> Float[Array, " b"]:
-    """Rounds labels of discrete levels to whole numbers where only float32 keeps them from it."""
-    nearest = jnp.round(label)
-    return jnp.where(jnp.abs(label - nearest) < 2e-4, nearest, label)
 
 
 class Table:

@@ -7,8 +7,6 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.methods.base import Field, TrainingPair
 from pfgm_jax.methods.gaussian import GaussianMethod
 from pfgm_jax.methods.predictions import Marginal
 
@@ -32,18 +30,14 @@ class Flow(GaussianMethod):
 
     pairs: str = ""
 
-    def training_pair(
-        self,
-        key: Key[Array, ""],
-        data: Float[Array, "b H W C"],
-        context: Context = NO_CONTEXT,
-        field: Field | None = None,
-    ) -> TrainingPair:
-        """Adds noise to examples: to pairs their own, so that paths become straight (rectified flow)."""
+    def data_and_noise(
+        self, key: Key[Array, ""], data: Float[Array, "b H W C"]
+    ) -> tuple[Float[Array, "b H W _"], Float[Array, "b H W _"]]:
+        """Returns examples and noise: of pairs their own, so that paths become straight (rectified flow)."""
         if not self.pairs:
-            return super().training_pair(key, data, context, field)
+            return super().data_and_noise(key, data)
         noise, data = jnp.split(data, 2, axis=-1)
-        return self.pair_at(data, self.draw_times(key, len(data)), noise, context)
+        return data, noise
 
     @property
     def last_time(self) -> float:  # type: ignore[override]

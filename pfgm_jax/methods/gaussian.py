@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.errors import FieldError
 from pfgm_jax.methods import predictions, score_matching
 from pfgm_jax.methods.base import Field, Network, Time, TrainingPair, flatten, levels, per_row
 from pfgm_jax.methods.path import SMALLEST_TIME, Path
@@ -30,7 +31,7 @@ class GaussianMethod(Path):
 
     Attributes:
       prediction: what the network predicts, see `predictions.coefficients`; '' for the method's usual.
-      weighting: of the loss, see `predictions.weight`; '' for 'simple', or the method's usual.
+      weighting: of the loss, see `predictions.weight`, or 'likelihood'; '' for 'simple', or the method's usual.
       likelihood_weighting: the release's name for the weighting 'likelihood'.
       times: how training times are drawn: 'uniform' in the method's time; 'log_normal', the logarithm of σ/α (Karras et
         al. 2022); 'cosine', σ/α = tan(π u/2) (Nichol & Dhariwal 2021).
@@ -79,13 +80,23 @@ class GaussianMethod(Path):
         ranges.check(
             self,
             prediction=or_empty(predictions.PREDICTIONS),
-            weighting=or_empty(predictions.WEIGHTINGS),
+            weighting=or_empty((*predictions.WEIGHTINGS, "likelihood")),
             times=ranges.one_of(TIMES),
             log_mean=ranges.Range(lambda v: abs(v) < 50, "give a number between -50 and 50"),
             log_std=ranges.above(0),
             objective=ranges.one_of(OBJECTIVES),
             eps=ranges.Range(lambda v: v == 0 or SMALLEST_TIME <= v < 0.5, "give a time of 1e-5 to 0.5, or 0"),
         )
+
+    def check_reference(self, reference: str) -> None:
+        """Checks whose field is to be the target; see `Method`. Without targets, no field is needed."""
+        super().check_reference(reference)
+        if self.objective != "denoising" and reference not in ("", "example"):
+            raise FieldError(
+                "reference",
+                reference,
+                f"the objective {self.objective!r} has no target: choose 'example', or denoising",
+            )
 
     @property
     def predicts(self) -> str:
@@ -142,12 +153,17 @@ class GaussianMethod(Path):
     ) -> TrainingPair:
         """Adds noise to examples; see `Method.training_pair`."""
         key_time, key_noise, key_probe = jax.random.split(key, 3)
-        time = self.draw_times(key_time, len(data))
-        noise = jax.random.normal(key_noise, data.shape)
+        data, noise = self.data_and_noise(key_noise, data)
+        pair = self.pair_at(data, self.draw_times(key_time, len(data)), noise, context, field)
         if self.objective == "denoising":
-            return self.pair_at(data, time, noise, context, field)
-        pair = self.pair_at(data, time, noise, context, None)
+            return pair
         return pair._replace(target=flatten(jax.random.rademacher(key_probe, data.shape, data.dtype)))
+
+    def data_and_noise(
+        self, key: Key[Array, ""], data: Float[Array, "b H W C"]
+    ) -> tuple[Float[Array, "b H W _"], Float[Array, "b H W _"]]:
+        """Returns examples and the noise that is added to each."""
+        return data, jax.random.normal(key, data.shape)
 
     def pair_at(
         self,
@@ -181,12 +197,20 @@ class GaussianMethod(Path):
     def _weight(self, time: Float[Array, " b"], at: Marginal) -> Float[Array, " b"]:
         if self.objective != "denoising":
             return at.sigma**2
-        weighting = "likelihood" if self.likelihood_weighting else self.weighting or self.own_weighting
-        likelihood = self.likelihood_weight(time) if weighting == "likelihood" else None
-        return predictions.weight(weighting, self.predicts, at, likelihood)
+        if self.weighs_likelihood:
+            return self.likelihood_weight(time) * predictions.weight("simple", self.predicts, at)
+        return predictions.weight(self.weighting or self.own_weighting, self.predicts, at)
+
+    @property
+    def weighs_likelihood(self) -> bool:
+        """Whether the weighting is 'likelihood', by either name."""
+        return self.likelihood_weighting or self.weighting == "likelihood"
 
     def likelihood_weight(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
-        """Computes g²/σ² of the diffusion with the same marginals: twice the slope of log σ/α in time."""
+        """Computes g²/σ² of the diffusion with the same marginals: twice the slope of log σ/α in time.
+
+        Errors of the noise, so weighted, bound the likelihood (Song et al. 2021, arXiv:2101.09258).
+        """
         slope = lambda t: jax.jvp(lambda t: jnp.log(self._ratio(t)), (t,), (jnp.ones_like(t),))[1]
         return 2 * slope(time)
 

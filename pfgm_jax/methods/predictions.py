@@ -19,7 +19,7 @@ SIGMA_DATA = 0.5
 LARGEST_SNR = 5.0
 
 PREDICTIONS = ("noise", "score", "x0", "v", "flow", "edm")
-WEIGHTINGS = ("simple", "likelihood", "x0", "snr", "min_snr", "flow", "edm")
+WEIGHTINGS = ("simple", "x0", "snr", "min_snr", "flow", "edm")
 
 Rows = Float[Array, "..."]
 
@@ -129,11 +129,10 @@ def convert(
     return answer(target, to_data(source, F, x, at), to_noise(source, F, x, at), at)
 
 
-def weight(weighting: str, prediction: str, at: Marginal, likelihood: Rows | None = None) -> Rows:
+def weight(weighting: str, prediction: str, at: Marginal) -> Rows:
     """Computes the weight of the squared error of a prediction under which the loss is that of a weighting.
 
     - simple: squared error of the noise (Ho et al. 2020); it is SNR = α²/σ² times that of the data.
-    - likelihood: g²/σ² times that, which bounds the likelihood (Song et al. 2021, arXiv:2101.09258).
     - x0: squared error of the data.
     - snr: max(SNR, 1) times that (Salimans & Ho 2022, 'truncated SNR').
     - min_snr: min(SNR, 5) times that (Hang et al. 2023).
@@ -144,20 +143,17 @@ def weight(weighting: str, prediction: str, at: Marginal, likelihood: Rows | Non
       weighting: one of `WEIGHTINGS`.
       prediction: of the network.
       at: the noise levels.
-      likelihood: g²/σ², for 'likelihood'.
     """
     _, _, det = _determinant(prediction, at)
     alpha, sigma = at
     # How fast the data and the noise change with the prediction.
     of_data = (sigma / det) ** 2
     of_noise = 1 / coefficients(prediction, at)[1] ** 2 if prediction in ("noise", "score") else (alpha / det) ** 2
-    if weighting == "edm":
-        return (_total(at) / (SIGMA_DATA * sigma)) ** 2 * of_data
     return {
-        "simple": lambda: of_noise,
-        "likelihood": lambda: of_noise * (jnp.ones_like(sigma) if likelihood is None else likelihood),
-        "x0": lambda: of_data,
-        "snr": lambda: jnp.maximum(of_data, of_noise),
-        "min_snr": lambda: jnp.minimum(LARGEST_SNR * of_data, of_noise),
-        "flow": lambda: ((alpha + sigma) / det) ** 2,
-    }[weighting]()
+        "simple": of_noise,
+        "x0": of_data,
+        "snr": jnp.maximum(of_data, of_noise),
+        "min_snr": jnp.minimum(LARGEST_SNR * of_data, of_noise),
+        "flow": ((alpha + sigma) / det) ** 2,
+        "edm": (_total(at) / (SIGMA_DATA * sigma)) ** 2 * of_data,
+    }[weighting]

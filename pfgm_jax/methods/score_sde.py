@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.methods import predictions
-from pfgm_jax.methods.base import Network, per_row
+from pfgm_jax.methods.base import Network
 from pfgm_jax.methods.diffusion import Diffusion
 
 
@@ -48,10 +48,6 @@ class ScoreSDE(Diffusion):
         """
         del steps, predictor
 
-    def likelihood_weight(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
-        """Computes g²/σ²."""
-        return (self.diffusion(time) / self.marginal(self.rho_at(time)).sigma) ** 2
-
     def score_of_noisy(
         self, net: Network, x: Float[Array, "b H W C"], time: Float[Array, ""], context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
@@ -59,14 +55,6 @@ class ScoreSDE(Diffusion):
         times = jnp.broadcast_to(time, x.shape[:1])
         at = self.marginal(self.rho_at(times))
         return predictions.to_score(self.predicts, self.answer_at(net, x, times, at, context), x, at)
-
-    def noisy_drift(
-        self, net: Network, x: Float[Array, "b H W C"], time: Float[Array, ""], context: Context = NO_CONTEXT
-    ) -> Float[Array, "b H W C"]:
-        """Computes dx/dt = r x - g²/2 score of the probability-flow ODE in the network's coordinates."""
-        times = jnp.broadcast_to(time, x.shape[:1])
-        score = self.score_of_noisy(net, x, time, context)
-        return per_row(self.drift_rate(times), x) * x - per_row(0.5 * self.diffusion(times) ** 2, x) * score
 
 
 def table_index(time: Float[Array, "..."], steps: int) -> jax.Array:

@@ -30,7 +30,7 @@ def translated(net: Network, source: GaussianMethod, target: GaussianMethod) -> 
     def answer(x: Float[Array, "b H W C"], level: Float[Array, " b"], context: Context = NO_CONTEXT):
         at = target.marginal(target.rho_at(target.time_of_label(level)))
         x = x / per_row(predictions.input_scale(target.predicts, at), x)
-        ratio = jnp.clip(at.sigma / jnp.maximum(at.alpha, SMALLEST_ALPHA / largest), smallest, largest)
+        ratio = jnp.clip(at.sigma / jnp.maximum(at.alpha, jnp.finfo(x.dtype).tiny), smallest, largest)
         rho = ratio / (1 + source.contraction * ratio)
         there = source.marginal(rho)
         # The same data in the same noise; noise alone where the source cannot go as far.

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
-from pfgm_jax.methods.diffusion import whole
 from pfgm_jax.methods.predictions import Marginal
 from pfgm_jax.methods.score_sde import ScoreSDE, table_index
 
@@ -63,7 +62,7 @@ class VESDE(ScoreSDE):
 
     def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes σ, or the number of the level from the largest."""
-        return self.rho_at(time) if self.continuous else whole((self.num_scales - 1) * (1 - time))
+        return self.rho_at(time) if self.continuous else self.num_scales - 1 - self.number_of_level(time)
 
     def time_of_label(self, label: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes the time of a label."""

@@ -149,12 +149,25 @@ class PredictorCorrector(Sampler):
     def __post_init__(self):
         ranges.check(
             self,
-            steps=ranges.at_least(2),
+            steps=ranges.at_least(1),
             predictor=ranges.one_of((*PREDICTORS, NONE)),
             corrector=ranges.one_of((*CORRECTORS, NONE)),
             snr=ranges.above(0),
             steps_each=ranges.at_least(1),
         )
+
+    @classmethod
+    def settings(cls, evaluations: Sequence[int], tolerances: Sequence[float]) -> list[dict[str, float]]:
+        """Lists numbers of steps; see `Sampler.settings`."""
+        del tolerances
+        return [{"N": max(count // 2, 2)} for count in evaluations]
+
+    def check_method(self, method: ScoreSDE) -> None:
+        """Checks that the options go together, and that the method has so many steps of this kind.
+
+        Raises:
+          FieldError: they do not, or it has not.
+        """
         if self.predictor == self.corrector == NONE:
             raise FieldError("predictor", NONE, f"`corrector` is {NONE!r} too: choose one of them")
         if self.probability_flow and self.predictor == "ancestral_sampling":
@@ -164,19 +177,8 @@ class PredictorCorrector(Sampler):
                 "the ancestral predictor always adds noise: set it to False, or choose "
                 "`predictor` euler_maruyama or reverse_diffusion",
             )
-
-    @classmethod
-    def settings(cls, evaluations: Sequence[int], tolerances: Sequence[float]) -> list[dict[str, float]]:
-        """Lists numbers of steps; see `Sampler.settings`."""
-        del tolerances
-        return [{"N": max(count // 2, 2)} for count in evaluations]
-
-    def check_method(self, method: ScoreSDE) -> None:
-        """Checks that the method has so many steps of this kind.
-
-        Raises:
-          FieldError: it has not.
-        """
+        if self.steps < 2:
+            raise FieldError("steps", self.steps, "both ends of the way are steps: give at least 2")
         method.check_steps(self.steps, self.predictor)
 
     def correct(self, at: At, score: Score, x: State, noise: State) -> Moved:
@@ -228,12 +230,7 @@ class PredictorCorrector(Sampler):
             draw = lambda i: noise_of_step(keys, number * self.draws_per_step + i, x.shape[1:])
             return self.step(At(method, time, self.steps), score, x, draw), None
 
-        start = x / method.prior_std * self._std_of_noisy_prior(method)
+        start = method.marginal(jnp.exp(jnp.float32(method.t_prior))).alpha * x
         moved, _ = jax.lax.scan(step, Moved(start, start), (jnp.arange(self.steps), times))
         end = moved.mean if method.noise_removal else moved.x
         return solution(end, self.steps * self.draws_per_step)
-
-    def _std_of_noisy_prior(self, method: ScoreSDE) -> Float[Array, ""]:
-        """Computes the standard deviation of the prior in the network's coordinates."""
-        rho = jnp.float32(math.exp(method.t_prior))
-        return method.prior_std * method.marginal(rho).alpha
