@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{'method':10}{'sampler':20}" + "".join(f"{f'N = {dim}: p':>14}{'distance':>10}" for dim in arguments.dims))
     for name, kind in METHODS.items():
         for sampler in SAMPLERS:
-            if not issubclass(kind, SAMPLERS[sampler].requires):
+            if not SAMPLERS[sampler].supports(kind((1, 1, 2))):
                 continue
             line = f"{name:10}{sampler:20}"
             for dim in arguments.dims:

@@ -125,7 +125,7 @@ def choose_sampler(config: ml_collections.ConfigDict, name: str) -> None:
 
 def samplers_of(method: Method) -> list[str]:
     """Lists the samplers that can sample from a method."""
-    return [name for name in SAMPLERS if isinstance(method, SAMPLERS[name].requires)]
+    return [name for name in SAMPLERS if SAMPLERS[name].supports(method)]
 
 
 def create_sampler(config: ml_collections.ConfigDict) -> Sampler:
@@ -199,7 +199,7 @@ def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charg
     scaling = create_scaling(config)
     if training.pairs:
         scaling = pairs.as_stored(scaling, image_shape(config))
-    dimensions = METHODS[training.sde].kernel_dimensions
+    dimensions = create_method(config).kernel_dimensions
     return Charges(
         training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices, dimensions
     )

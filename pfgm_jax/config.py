@@ -62,11 +62,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     solver = build.create_ode_solver(config)
     # An option that is wrong is wrong also if it is not used now.
     unused = build.create_unused_samplers(config, {*sampler.fields.values(), *solver.fields.values()})
-    if not isinstance(method, sampler.requires):
-        able = build.samplers_of(method)
+    if not sampler.supports(method):
+        able, kind = build.samplers_of(method), repr(training.sde)
+        if isinstance(method, sampler.requires):
+            kind += f" with D = {method.kernel_dimensions:g}, whose noise is not Gaussian"
         raise InputError(
-            f"{build.sampler_field(config)} is {build.sampler_name(config)!r}, which cannot sample from "
-            f"{training.sde!r}; choose one of {', '.join(able)}"
+            f"{build.sampler_field(config)} is {build.sampler_name(config)!r}, which cannot sample from {kind}; choose "
+            f"one of {', '.join(able)}"
         )
     with named_by(sampler.fields):
         sampler.check_method(method)

@@ -36,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 49  # every random number of a run follows from it; integer >= 0
     config.data, config.training, config.sampling = _data(), _training(), _sampling()
     config.eval, config.model, config.optim = _evaluation(), _model(), _optim()
+    config.pfgmpp = _pfgmpp()
     for registry in (METHODS, SAMPLERS):
         for name in registry:
             _add_own_fields(config, registry[name], registry[name].fields)
@@ -87,7 +88,7 @@ def _training() -> ml_collections.ConfigDict:
     """How it is learned."""
     training = ml_collections.ConfigDict()
     # Generative method: poisson; vesde, vpsde, subvpsde (score-based SDEs; with continuous=False NCSN and DDPM), cosine
-    # (the schedule of improved DDPM); flow (flow matching).
+    # (the schedule of improved DDPM); flow (flow matching); pfgmpp (PFGM++; with pfgmpp.D=inf EDM).
     training.sde = "poisson"
     training.n_iters = 1_300_000  # optimiser steps; >= 1
     training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
@@ -108,14 +109,18 @@ def _training() -> ml_collections.ConfigDict:
     training.tau = 0.03  # growth of the perturbation from one exponent to the next; in (0, 1]
     training.gamma = 5.0  # constant of the normalized field; > 0
     training.restrict_M = True  # smaller exponents for points nearest to the data plane
-    # Of the methods with Gaussian noise:
+    # Of all methods but PFGM:
     training.continuous = True  # noise levels from an interval; False: model.num_scales of them, shown by their number
-    # What the network predicts: noise, score, x0, v, flow (noise - data) or edm; "": noise; of vesde score, flow flow.
+    # What the network predicts: noise, score, x0, v, flow (noise - data) or edm; "": noise; of vesde score, of flow
+    # flow, of pfgmpp edm.
     training.prediction = ""
-    # Of errors: simple (of the noise), likelihood, x0 (of the data), snr, min_snr, flow, edm; "": simple; of flow flow.
+    # Of errors: simple (of the noise), likelihood, x0 (of the data), snr, min_snr, flow, edm; "": simple; of flow flow,
+    # of pfgmpp edm.
     training.weighting = ""
     training.likelihood_weighting = False  # the release's name for the weighting likelihood
-    training.times = "uniform"  # how training times are drawn: uniform, log_normal or cosine
+    training.times = (
+        ""  # how training times are drawn: uniform, log_normal or cosine; "": uniform; of pfgmpp log_normal
+    )
     training.log_mean = -1.2  # of the logarithm of noise over data, with log_normal
     training.log_std = 1.2  # its standard deviation; > 0
     training.pairs = ""  # of flow: a file of --mode reflow, to train on its pairs of noise and data; "": on the data
@@ -124,13 +129,24 @@ def _training() -> ml_collections.ConfigDict:
     return training
 
 
+def _pfgmpp() -> ml_collections.ConfigDict:
+    """The noise."""
+    pfgmpp = ml_collections.ConfigDict()
+    # Number of additional dimensions of the noise of any method but PFGM, in [1, inf]; inf is Gaussian noise.
+    pfgmpp.D = 0.0  # 0: inf; of pfgmpp 2048
+    # Of pfgmpp:
+    pfgmpp.sigma_min = 0.002  # noise level where sampling ends, in network units; > 0
+    pfgmpp.sigma_max = 80.0  # where it starts; > sigma_min
+    return pfgmpp
+
+
 def _sampling() -> ml_collections.ConfigDict:
     """How samples are drawn."""
     sampling = ml_collections.ConfigDict()
     # ode: the solver below; or one that adds noise: ddim, ddpm, sde_dpmpp_2m, edm, pc (of score-based SDEs),
     # annealed_langevin.
     sampling.method = "ode"
-    # rk45, tsit5 (adaptive), euler, improved_euler (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
+    # rk45, tsit5 (adaptive), euler, improved_euler, heun (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
     sampling.ode_solver = "rk45"
     sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
     sampling.atol = 1e-4  # absolute tolerance of the adaptive solvers, in network units; > 0
@@ -138,7 +154,7 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
     sampling.N = 100  # steps of the other solvers; >= 1
     # Steps even in log z ("log"), in z^(1/rho) ("rho"), or in the time of a method with Gaussian noise ("time", only of
-    # samplers that add noise); "": the usual one: rho for the dpmpp and edm, time for ddim and ddpm, log for the rest.
+    # samplers that add noise); "": the usual one: rho for dpmpp, heun and edm, time for ddim and ddpm, else log.
     sampling.schedule = ""
     sampling.rho = 7.0  # of that schedule; > 0
     sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps
@@ -150,8 +166,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
     sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
     sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
-    # Of the methods with Gaussian noise:
-    sampling.eps = 0.0  # time where sampling ends; 0: 1e-3, of vesde 1e-5, of discrete levels the smallest
+    # Of all methods but PFGM:
+    sampling.eps = 0.0  # time where sampling ends; 0: 1e-3, of vesde 1e-5, of discrete levels and pfgmpp the smallest
     sampling.noise_removal = True  # denoise samples at their end
     sampling.eta = 0.0  # share of DDPM's noise that ddim adds; in [0, 1]
     sampling.clip = 0.0  # of ddim, ddpm and sde_dpmpp_2m: largest absolute value of what x is denoised to; 0: none

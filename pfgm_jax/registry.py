@@ -76,6 +76,7 @@ METHODS = Registry(
         "subvpsde": "pfgm_jax.methods.vpsde:SubVPSDE",
         "cosine": "pfgm_jax.methods.cosine:Cosine",
         "flow": "pfgm_jax.methods.flow:Flow",
+        "pfgmpp": "pfgm_jax.methods.pfgmpp:PFGMPlusPlus",
     },
 )
 
@@ -86,6 +87,7 @@ SAMPLERS = Registry(
         "rk45": "pfgm_jax.samplers.adaptive:RK45",
         "tsit5": "pfgm_jax.samplers.adaptive:Tsit5",
         "improved_euler": "pfgm_jax.samplers.heun:ImprovedEuler",
+        "heun": "pfgm_jax.samplers.heun:Heun",
         "euler": "pfgm_jax.samplers.multistep:Euler",
         "dpmpp_2m": "pfgm_jax.samplers.multistep:DPMpp2M",
         "dpmpp_3m": "pfgm_jax.samplers.multistep:DPMpp3M",

@@ -133,8 +133,8 @@ def _completed(recorded: Any, record: dict[str, Any]) -> Any:
         return recorded
     known = config_files.to_dict(defaults.get_config())
     young = lambda group: {n: v for n, v in known.get(group, {}).items() if n in record[group]}
-    of_config = {g for g, v in recorded.items() if isinstance(v, dict) and isinstance(record.get(g), dict)}
-    return {group: {**young(group), **v} if group in of_config else v for group, v in recorded.items()}
+    of_config = {g for g, v in record.items() if isinstance(v, dict) and isinstance(recorded.get(g, {}), dict)}
+    return {**recorded, **{group: {**young(group), **recorded.get(group, {})} for group in of_config}}
 
 
 def _record_of(folder: Folder) -> Any:

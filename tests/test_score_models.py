@@ -19,7 +19,7 @@ from pfgm_jax.convert.tensors import network_tensors
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.datasets.scaling import Scaling
 from pfgm_jax.errors import InputError
-from pfgm_jax.methods import GaussianMethod
+from pfgm_jax.methods import DenoisingMethod
 from pfgm_jax.registry import METHODS
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
@@ -122,7 +122,7 @@ def test_training_steps_are_those_of_the_release(name):
     tensors, model = network_tensors(config), models.create_model(config)
     params, *_ = convert.convert_checkpoint(SCORES / f"{name}.pth", config)
     optimizer, method = create_optimizer(config.optim), build.create_method(config)
-    assert isinstance(method, GaussianMethod)
+    assert isinstance(method, DenoisingMethod)
     state = create_state(params, optimizer)
     # What a batch holds is already in network units.
     identity = Scaling(levels=0, low=-1.0, dequantize=False, flip=False, shift=(0.0,) * 3, scale=1.0)

@@ -79,8 +79,6 @@ class Method(abc.ABC):
     identity: ClassVar[tuple[str, ...]] = ()
     # Whose field can be the target, see `charges.Charges`; the first is the default.
     references: ClassVar[tuple[str, ...]] = ("example",)
-    # D of the kernel by which charges are weighed, see `field.posterior_mean`; ∞ for Gaussian noise.
-    kernel_dimensions: ClassVar[float] = 1
     # Whether it can be trained on pairs of noise and data, see `pairs`.
     takes_pairs: ClassVar[bool] = False
     # What the noise level is called in figures.
@@ -92,6 +90,21 @@ class Method(abc.ABC):
     def dim(self) -> int:
         """N, the dimension of the data."""
         return math.prod(self.shape)
+
+    @property
+    def kernel_dimensions(self) -> float:
+        """D of the kernel by which charges are weighed, see `field.posterior_mean`; ∞ for Gaussian noise."""
+        return 1
+
+    @classmethod
+    def takes_unit_points(cls, config: Any) -> bool:
+        """Says whether the network of a config is shown noisy examples scaled to a variance near 1.
+
+        Args:
+          config: a complete config.
+        """
+        del config
+        return False
 
     @property
     @abc.abstractmethod

@@ -11,13 +11,13 @@ from jaxtyping import Array, Float
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
-from pfgm_jax.methods.gaussian import GaussianMethod
+from pfgm_jax.methods.denoising import DenoisingMethod
 from pfgm_jax.methods.path import LAST_LABEL
 from pfgm_jax.methods.predictions import Marginal
 
 
 @dataclasses.dataclass(frozen=True)
-class Diffusion(GaussianMethod):
+class Diffusion(DenoisingMethod):
     """A diffusion. Its network is shown 999 t, or the number of a discrete level, 0 being that of the smallest.
 
     Between discrete levels the path is continued, evenly in the logarithm of σ/α, since adaptive solvers ask there.
@@ -28,11 +28,11 @@ class Diffusion(GaussianMethod):
     """
 
     fields: ClassVar[Mapping[str, str]] = {
-        **GaussianMethod.fields,
+        **DenoisingMethod.fields,
         "continuous": "training.continuous",
         "num_scales": "model.num_scales",
     }
-    identity: ClassVar[tuple[str, ...]] = (*GaussianMethod.identity, "continuous")
+    identity: ClassVar[tuple[str, ...]] = (*DenoisingMethod.identity, "continuous")
     level_name: ClassVar[str] = "sigma / alpha"
 
     continuous: bool = True

@@ -7,12 +7,12 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from pfgm_jax.methods.gaussian import GaussianMethod
+from pfgm_jax.methods.denoising import DenoisingMethod
 from pfgm_jax.methods.predictions import Marginal
 
 
 @dataclasses.dataclass(frozen=True)
-class Flow(GaussianMethod):
+class Flow(DenoisingMethod):
     """x = (1 - t) x0 + t ε, from noise at t = 1 to data at t = 0; the network usually predicts the velocity ε - x0.
 
     Time runs as in the rest of the code, where the paper has 1 - t.
@@ -21,7 +21,7 @@ class Flow(GaussianMethod):
       pairs: file of pairs of noise and data to train on (Liu et al. 2022, arXiv:2209.03003); '' for independent noise.
     """
 
-    fields: ClassVar[Mapping[str, str]] = {**GaussianMethod.fields, "pairs": "training.pairs"}
+    fields: ClassVar[Mapping[str, str]] = {**DenoisingMethod.fields, "pairs": "training.pairs"}
     contraction: ClassVar[int] = 1
     takes_pairs: ClassVar[bool] = True
     level_name: ClassVar[str] = "t"

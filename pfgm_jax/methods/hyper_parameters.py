@@ -3,9 +3,8 @@
 import math
 from typing import NamedTuple
 
-from scipy import special
-
 from pfgm_jax.errors import FieldError
+from pfgm_jax.methods import kernel
 
 # Below this dimension the paper's formula, made for thousands of dimensions, has the ODE start so near to data of
 # standard deviation ½ (the crossing is where it gives 8) that their shape would show in the prior.
@@ -65,11 +64,9 @@ def hyper_parameters(mean_norm: float, dim: int, sigma: float = 0.01, tau: float
 
 def share_beyond(norm: float, z_max: float, dim: int) -> float:
     """Computes the prior's probability of a norm above a given one."""
-    # z_max² / (|x|² + z_max²) follows the beta law with parameters 1/2 and N/2.
-    return float(special.betainc(0.5, dim / 2, 1 / (1 + (norm / z_max) ** 2)))
+    return float(kernel.share_beyond(norm / z_max, dim, D=1))
 
 
 def prior_norm(share: float, z_max: float, dim: int) -> float:
     """Computes the norm that so large a share of the prior exceeds; the inverse of `share_beyond`."""
-    beta = float(special.betaincinv(0.5, dim / 2, share))
-    return z_max * math.sqrt(1 / beta - 1)
+    return z_max * float(kernel.norm_beyond(share, dim, D=1))

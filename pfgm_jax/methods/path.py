@@ -1,4 +1,4 @@
-"""Paths between data and Gaussian noise, and the coordinates of their ODE.
+"""Paths between data and noise, and the coordinates of their ODE.
 
 Such a method shows its network x = α x0 + σ ε. Its ODE is written in the coordinates u = (1 - c ρ) x0 + ρ ε, in which
 it is du/dt = u - E[x0 | u] = ρ (E[ε | u] - c E[x0 | u]) with t = log ρ:
@@ -71,7 +71,7 @@ class Path(Method):
     @property
     @abc.abstractmethod
     def prior_std(self) -> float:
-        """Standard deviation of the prior, in the coordinates of the ODE."""
+        """By what noise is multiplied at the prior, in the coordinates of the ODE: the deviation of Gaussian noise."""
 
     def _log_rho(self, time: float) -> float:
         with jax.ensure_compile_time_eval():

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from scipy import special
 
 from pfgm_jax import field as field_lib
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
+from pfgm_jax.methods import kernel
 from pfgm_jax.methods.base import DataStatistics, Field, Method, Network, Time, TrainingPair, flatten, levels, per_row
 from pfgm_jax.methods.hyper_parameters import LOW_DIMENSION, hyper_parameters, share_beyond
 
@@ -229,18 +229,14 @@ class Poisson(Method):
 
         Norms at which draws are clipped, as many as the prior has beyond, get the noise's norm of the middle of these.
         """
-        flat = x.reshape(len(x), -1).astype(np.float64)
-        norm = np.linalg.norm(flat, axis=1)
-        beyond = special.betainc(0.5, self.dim / 2, 1 / (1 + (norm / self.z_max) ** 2))
+        norm = np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1)
+        beyond = kernel.share_beyond(norm / self.z_max, self.dim, D=1)
         beyond = np.where(norm >= self.upper_norm * (1 - 1e-6), 0.5 * beyond, beyond)
-        wanted = np.sqrt(2 * special.gammainccinv(self.dim / 2, beyond))
-        return (flat * (wanted / norm)[:, None]).reshape(x.shape).astype(np.float32)
+        return kernel.to_normal(x, 1, beyond)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
         """Computes log p of the unclipped prior, p = Γ((N+1)/2) z_max / (π (|x|² + z_max²))^((N+1)/2), in nats."""
-        half = (self.dim + 1) / 2
-        constant = math.lgamma(half) + math.log(self.z_max) - half * math.log(math.pi)
-        return constant - half * jnp.log(jnp.sum(flatten(x) ** 2, axis=1) + self.z_max**2)
+        return kernel.log_density(flatten(x), self.z_max, D=1)
 
     # ODE
 

@@ -7,10 +7,10 @@ from jaxtyping import Array, Float
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.methods import predictions
 from pfgm_jax.methods.base import Network, per_row
-from pfgm_jax.methods.gaussian import SMALLEST_ALPHA, GaussianMethod
+from pfgm_jax.methods.denoising import SMALLEST_ALPHA, DenoisingMethod
 
 
-def translated(net: Network, source: GaussianMethod, target: GaussianMethod) -> Network:
+def translated(net: Network, source: DenoisingMethod, target: DenoisingMethod) -> Network:
     """Makes a network that was trained for one method answer as one of another method would.
 
     Where the target's noise is larger than any that the source knows, the source is asked at its largest, and where it

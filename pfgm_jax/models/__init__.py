@@ -41,6 +41,7 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
         "dtype": jnp.dtype(model.get("dtype", "float32")),
         "sigmas": _noise_levels(model) if model.get("scale_by_sigma") else (),
         "largest_label": method.largest_label(config),
+        "unit_points": method.takes_unit_points(config),
     }
     names = network.attributes()
     values = {field: model[field] for field in model if field in names}

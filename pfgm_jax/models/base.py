@@ -26,6 +26,7 @@ class Network(nn.Module):
         "dtype",
         "sigmas",
         "largest_label",
+        "unit_points",
     )
     # Ranges of attributes that this network alone has.
     ranges: ClassVar[Mapping[str, Range]] = {}

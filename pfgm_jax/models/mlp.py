@@ -27,6 +27,7 @@ class MLP(Network):
       num_res_blocks: number of residual layers.
       largest_label: the level of which others are a share, if levels are times or labels; None: they are noise levels,
         of the length of what is added to the points.
+      unit_points: whether points are scaled to a variance near 1, whatever their noise level.
       octaves: number of frequencies at which positions are shown too, each twice the one before; a perceptron hardly
         learns what changes from place to place without them.
     """
@@ -38,6 +39,7 @@ class MLP(Network):
     num_res_blocks: int = 4
     octaves: int = 0
     largest_label: float | None = None
+    unit_points: bool = False
 
     @nn.compact
     def __call__(
@@ -50,7 +52,8 @@ class MLP(Network):
         del context, train
         flat = x.reshape(len(x), -1)
         # With labels, points stay of the size of the data.
-        length = level if self.largest_label is None else jnp.full_like(level, UNIT)
+        grows = self.largest_label is None and not self.unit_points
+        length = level if grows else jnp.full_like(level, UNIT)
         norm = jnp.sqrt(length**2 + jnp.mean(flat**2, axis=1))[:, None]
         scales = jnp.concatenate([jnp.log(norm), self._log_level(level)[:, None]], axis=1)
         h = jnp.concatenate([flat / (1 + norm), flat / norm, flat / (0.1 + norm), 0.3 * scales], axis=1)

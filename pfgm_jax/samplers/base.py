@@ -72,7 +72,7 @@ def solution(
 class Sampler(abc.ABC):
     """A sampler from the prior to the data; a frozen dataclass of options."""
 
-    # The type of method that it can sample from.
+    # The type of method that it can sample from; see also `supports`.
     requires: ClassVar[type[Method]] = Method
     # The config field of each attribute.
     fields: ClassVar[Mapping[str, str]] = {}
@@ -112,6 +112,11 @@ class Sampler(abc.ABC):
         Returns:
           The samples in network units; `ok` is False for those that failed.
         """
+
+    @classmethod
+    def supports(cls, method: Method) -> bool:
+        """Says whether it can sample from a method."""
+        return isinstance(method, cls.requires)
 
     def check_method(self, method: Method) -> None:
         """Checks that the sampler, with its options, can sample from a method of the type that it requires.

@@ -13,7 +13,7 @@ from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
 from pfgm_jax.methods.base import Network
-from pfgm_jax.methods.gaussian import GaussianMethod
+from pfgm_jax.methods.denoising import DenoisingMethod
 from pfgm_jax.samplers.base import Solution, finished, solution
 from pfgm_jax.samplers.stochastic import Step, StochasticSteps, noise_of_step, steps_between
 
@@ -50,7 +50,7 @@ class Churn(StochasticSteps):
         if self.S_tmax < self.S_tmin:
             raise FieldError("S_tmax", self.S_tmax, f"`S_tmin` is {self.S_tmin}: give a number that is no less")
 
-    def _churned(self, method: GaussianMethod, steps: Step) -> tuple[Float[Array, " T"], ...]:
+    def _churned(self, method: DenoisingMethod, steps: Step) -> tuple[Float[Array, " T"], ...]:
         """Computes ρ after noise was added, the factor of the state, and that of the noise, of each step."""
         with_data = steps.a > 0
         ratio = steps.s / jnp.where(with_data, steps.a, 1.0)
@@ -67,7 +67,7 @@ class Churn(StochasticSteps):
 
     def __call__(
         self,
-        method: GaussianMethod,
+        method: DenoisingMethod,
         net: Network,
         x: Float[Array, "b H W C"],
         keys: Key[Array, " b"],

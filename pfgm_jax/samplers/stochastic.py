@@ -1,6 +1,6 @@
-"""Samplers that add noise in every step, of methods whose noise is Gaussian; and what they have in common.
+"""Samplers that add Gaussian noise in every step, of methods whose noise is Gaussian; and what they have in common.
 
-States are u = a x0 + s ε with a = 1 - c ρ and s = ρ, see `methods.gaussian`. A step leads from (a, s) to (a', s'), of
+States are u = a x0 + s ε with a = 1 - c ρ and s = ρ, see `methods.denoising`. A step leads from (a, s) to (a', s'), of
 which r = s/a and r' = s'/a' are the ratios of noise to data.
 """
 
@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.methods.base import Network
-from pfgm_jax.methods.gaussian import GaussianMethod
+from pfgm_jax.methods.base import Method, Network
+from pfgm_jax.methods.denoising import DenoisingMethod
 from pfgm_jax.samplers.base import Solution, finished, solution
 from pfgm_jax.samplers.steps import SCHEDULES, Steps
 
@@ -47,11 +47,16 @@ class StochasticSteps(Steps):
       schedule: as `Steps`, or 'time', evenly in the method's own time, as its network was trained; '' stands for it.
     """
 
-    requires: ClassVar[type[GaussianMethod]] = GaussianMethod
+    requires: ClassVar[type[DenoisingMethod]] = DenoisingMethod
     own_schedule: ClassVar[str] = "time"
     schedules: ClassVar[tuple[str, ...]] = (*SCHEDULES, "time")
 
-    def times(self, method: GaussianMethod) -> Float[Array, " T"]:
+    @classmethod
+    def supports(cls, method: Method) -> bool:
+        """Says whether a method's noise is Gaussian; see `Sampler`."""
+        return isinstance(method, cls.requires) and method.is_gaussian
+
+    def times(self, method: DenoisingMethod) -> Float[Array, " T"]:
         """Computes the times that bound the steps, as logarithms of ρ."""
         if self.levels or (self.schedule or self.own_schedule) in SCHEDULES:
             return self.step_times(method.t_prior, method.t_data)
@@ -59,7 +64,7 @@ class StochasticSteps(Steps):
         return jnp.log(method.rho_at(even)).at[0].set(method.t_prior).at[-1].set(method.t_data)
 
 
-def steps_between(method: GaussianMethod, times: Float[Array, " T"]) -> Step:
+def steps_between(method: DenoisingMethod, times: Float[Array, " T"]) -> Step:
     """Computes the numbers of the T - 1 steps between times, logarithms of ρ."""
     a, s = method.coordinates(jnp.exp(times))
     ratio = (s[1:] * a[:-1]) / (s[:-1] * a[1:])
@@ -107,12 +112,12 @@ class OneEvaluation(StochasticSteps):
         return jnp.clip(data, -self.clip, self.clip) if self.clip else data
 
     @abc.abstractmethod
-    def shares(self, method: GaussianMethod, steps: Step) -> Shares:
+    def shares(self, method: DenoisingMethod, steps: Step) -> Shares:
         """Computes what the state after each step is made of."""
 
     def __call__(
         self,
-        method: GaussianMethod,
+        method: DenoisingMethod,
         net: Network,
         x: State,
         keys: Key[Array, " b"],
@@ -150,7 +155,7 @@ class DDIM(OneEvaluation):
         super().__post_init__()
         ranges.check(self, eta=ranges.Range(lambda v: 0 <= v <= 1, "give a number of 0 to 1"))
 
-    def shares(self, method: GaussianMethod, steps: Step) -> Shares:
+    def shares(self, method: DenoisingMethod, steps: Step) -> Shares:
         """Computes what states are made of; see `OneEvaluation`."""
         del method
         new = 1 - steps.ratio**2
@@ -175,7 +180,7 @@ class DDPM(OneEvaluation):
         super().__post_init__()
         ranges.check(self, variance=ranges.one_of(("small", "large")))
 
-    def shares(self, method: GaussianMethod, steps: Step) -> Shares:
+    def shares(self, method: DenoisingMethod, steps: Step) -> Shares:
         """Computes what states are made of; see `OneEvaluation`."""
         # The forward process from the next level to this one multiplies by `decay` and adds noise of variance `added`.
         decay = steps.a / steps.next_a
@@ -197,7 +202,7 @@ class SDEDPMpp2M(OneEvaluation):
 
     own_schedule: ClassVar[str] = "rho"
 
-    def shares(self, method: GaussianMethod, steps: Step) -> Shares:
+    def shares(self, method: DenoisingMethod, steps: Step) -> Shares:
         """Computes what states are made of; see `OneEvaluation`."""
         del method
         new = 1 - steps.ratio**2

@@ -1,4 +1,4 @@
-"""Methods with Gaussian noise and their samplers, beside closed forms: few charges, Gaussian data, float64."""
+"""Methods that add noise, and their samplers, with Gaussian noise: beside closed forms and float64."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from pfgm_jax.field import mean_of_charges, posterior_mean
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.likelihood import log_prob
 from pfgm_jax.methods import ScoreSDE, predictions
-from pfgm_jax.methods.base import flatten
+from pfgm_jax.methods.base import flatten, per_row
 from pfgm_jax.methods.predictions import PREDICTIONS, WEIGHTINGS, Marginal
 from pfgm_jax.methods.translation import translated
 from pfgm_jax.registry import SAMPLERS
@@ -34,10 +34,10 @@ ABLE = [
     (method, sampler)
     for method, kind in METHODS.items()
     for sampler in SAMPLERS
-    if issubclass(kind, SAMPLERS[sampler].requires)
+    if SAMPLERS[sampler].supports(kind((1, 1, 2)))
     # Of the ODE solvers one for each way of choosing steps; tests/test_samplers.py has the rest.
     and (not issubclass(SAMPLERS[sampler], OdeSolver) or sampler in ("rk45", "dpmpp_2m"))
-    and (method not in ("subvpsde", "cosine") or sampler in ("rk45", "ddpm", "pc"))
+    and (method not in ("subvpsde", "cosine", "pfgmpp") or sampler in ("rk45", "ddpm", "pc"))
 ]
 
 
@@ -82,7 +82,7 @@ def test_the_odes_of_all_methods_lead_to_the_same_samples():
         assert np.abs(end - ends["vesde"]).max() < 1e-3, name
 
 
-@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if issubclass(METHODS["vesde"], SAMPLERS[s].requires)])
+@pytest.mark.parametrize("sampler", [s for s in SAMPLERS if SAMPLERS[s].supports(METHODS["vesde"]((1, 1, 2)))])
 def test_a_sample_depends_on_its_own_key_and_context_alone(sampler):
     """The network takes the label of each sample for its data."""
     method = METHODS["vesde"]((1, 1, 4))
@@ -197,6 +197,8 @@ def test_likelihood_weights_are_those_of_the_sde(name):
         expected = (method.diffusion(jnp.float32(time)) / method.marginal(method.rho_at(jnp.float32(time))).sigma) ** 2
     elif name == "flow":
         expected = 2 / time + 2 / (1 - time)
+    elif name == "pfgmpp":
+        expected = np.full(19, 2 * np.log(80 / 0.002))
     else:
         angle = lambda t: 0.008 / 1.008 * np.pi / 2 + t * np.pi / 2 / 1.008  # of Nichol & Dhariwal (2021), equation 17
         log_ratio = lambda t: 0.5 * np.log((np.cos(angle(0)) / np.cos(angle(t))) ** 2 - 1)
@@ -211,7 +213,10 @@ def test_likelihood_weights_are_those_of_the_sde(name):
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [*itertools.permutations(("vesde", "vpsde", "flow"), 2), ("subvpsde", "cosine"), ("cosine", "subvpsde")],
+    [
+        *itertools.permutations(("vesde", "vpsde", "flow"), 2),
+        *(("subvpsde", "cosine"), ("cosine", "subvpsde"), ("pfgmpp", "vpsde"), ("vpsde", "pfgmpp")),
+    ],
 )
 def test_a_network_of_one_method_answers_as_one_of_another(source, target):
     of, to = METHODS[source]((1, 1, 16)), METHODS[target]((1, 1, 16))
@@ -228,7 +233,8 @@ def test_targets_of_a_data_set_are_the_posterior_mean(name):
     method = METHODS[name]((1, 1, 16))
     field = lambda x, sigma: mean_of_charges(x, sigma, jnp.asarray(CHARGES), D=float("inf"), chunk_size=7)
     pair = method.training_pair(jax.random.key(0), jnp.asarray(CHARGES)[:, None, None], field=field)
-    expected = network_of_charges(method, CHARGES)(pair.x, pair.level, NO_CONTEXT)
+    scale = predictions.input_scale(method.predicts, method.marginal(pair.noise_level))
+    expected = network_of_charges(method, CHARGES)(per_row(scale, pair.x) * pair.x, pair.level, NO_CONTEXT)
     assert relative_error(pair.target, flatten(expected)) < 1e-4
 
 

@@ -1,9 +1,14 @@
-"""What all methods have in common whose noise is Gaussian: diffusions, score-based SDEs and flow matching."""
+"""What all methods have in common that add noise at once: diffusions, score-based SDEs, flow matching, PFGM++.
+
+The noise is Gaussian or, with a finite number D of additional dimensions, that of `kernel`. Everything else is the same
+for every D (Xu et al. 2023, arXiv:2302.04265, section 4 and appendix C.2): the network, its levels, the ODE, solvers.
+So a network that was trained with one D can be trained on, or sampled, with another.
+"""
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +18,7 @@ from jaxtyping import Array, Float, Key
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.methods import predictions, score_matching
+from pfgm_jax.methods import kernel, predictions, score_matching
 from pfgm_jax.methods.base import Field, Network, Time, TrainingPair, flatten, levels, per_row
 from pfgm_jax.methods.path import SMALLEST_TIME, Path
 from pfgm_jax.methods.predictions import Marginal
@@ -26,15 +31,16 @@ TIMES = ("uniform", "log_normal", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianMethod(Path):
-    """A method of Gaussian noise. A subclass is a path: α and σ, its time, and what the network is shown of it.
+class DenoisingMethod(Path):
+    """A method that adds noise. A subclass is a path: α and σ, its time, and what the network is shown of it.
 
     Attributes:
+      D: number of additional dimensions of the noise, at least 1, ∞ for Gaussian noise; 0 for the method's usual.
       prediction: what the network predicts, see `predictions.coefficients`; '' for the method's usual.
       weighting: of the loss, see `predictions.weight`, or 'likelihood'; '' for 'simple', or the method's usual.
       likelihood_weighting: the release's name for the weighting 'likelihood'.
       times: how training times are drawn: 'uniform' in the method's time; 'log_normal', the logarithm of σ/α (Karras et
-        al. 2022); 'cosine', σ/α = tan(π u/2) (Nichol & Dhariwal 2021).
+        al. 2022); 'cosine', σ/α = tan(π u/2) (Nichol & Dhariwal 2021); '' for the method's usual.
       log_mean, log_std: of log_normal.
       objective: 'denoising', or a kind of score matching without targets, see `score_matching`.
       reduce_mean: loss as the mean over dimensions rather than half the sum.
@@ -43,6 +49,7 @@ class GaussianMethod(Path):
     """
 
     fields: ClassVar[Mapping[str, str]] = {
+        "D": "pfgmpp.D",
         "prediction": "training.prediction",
         "weighting": "training.weighting",
         "likelihood_weighting": "training.likelihood_weighting",
@@ -56,16 +63,18 @@ class GaussianMethod(Path):
     }
     identity: ClassVar[tuple[str, ...]] = ("prediction",)
     references: ClassVar[tuple[str, ...]] = ("example", "batch", "dataset")
-    kernel_dimensions: ClassVar[float] = math.inf
-    # The usual prediction, weighting and end of sampling.
+    # The usual number of additional dimensions, prediction, weighting, training times and end of sampling.
+    own_D: ClassVar[float] = math.inf
+    own_times: ClassVar[str] = "uniform"
     own_prediction: ClassVar[str] = "noise"
     own_weighting: ClassVar[str] = "simple"
     own_eps: ClassVar[float] = 1e-3
 
+    D: float = 0.0
     prediction: str = ""
     weighting: str = ""
     likelihood_weighting: bool = False
-    times: str = "uniform"
+    times: str = ""
     log_mean: float = -1.2
     log_std: float = 1.2
     objective: str = "denoising"
@@ -79,14 +88,36 @@ class GaussianMethod(Path):
         )
         ranges.check(
             self,
+            D=ranges.Range(lambda v: v == 0 or v >= 1, "give a number from 1 to inf, or 0 for the method's usual"),
             prediction=or_empty(predictions.PREDICTIONS),
             weighting=or_empty((*predictions.WEIGHTINGS, "likelihood")),
-            times=ranges.one_of(TIMES),
+            times=or_empty(TIMES),
             log_mean=ranges.Range(lambda v: abs(v) < 50, "give a number between -50 and 50"),
             log_std=ranges.above(0),
             objective=ranges.one_of(OBJECTIVES),
             eps=ranges.Range(lambda v: v == 0 or SMALLEST_TIME <= v < 0.5, "give a time of 1e-5 to 0.5, or 0"),
         )
+        if self.objective != "denoising" and not self.is_gaussian:
+            raise FieldError(
+                "objective",
+                self.objective,
+                f"of noise with D = {self.kernel_dimensions:g} no score is learned: choose 'denoising', or D = inf",
+            )
+
+    @property
+    def kernel_dimensions(self) -> float:
+        """D; ∞ for Gaussian noise."""
+        return self.D or self.own_D
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the noise is Gaussian."""
+        return math.isinf(self.kernel_dimensions)
+
+    @classmethod
+    def takes_unit_points(cls, config: Any) -> bool:
+        """Says whether the network predicts 'edm', for which its input is scaled; see `Method`."""
+        return (config.training.prediction or cls.own_prediction) == "edm"
 
     def check_reference(self, reference: str) -> None:
         """Checks whose field is to be the target; see `Method`. Without targets, no field is needed."""
@@ -113,7 +144,7 @@ class GaussianMethod(Path):
         """Whether samples are denoised at their end."""
         return self.noise_removal
 
-    def for_densities(self) -> "GaussianMethod":
+    def for_densities(self) -> "DenoisingMethod":
         """Returns the method whose ODE starts as near to the data as networks are trained."""
         return dataclasses.replace(self, eps=self.smallest_time) if self.first_time > self.smallest_time else self
 
@@ -121,15 +152,16 @@ class GaussianMethod(Path):
         """Returns the noise levels where sampling starts and ends, and the prior's standard deviation."""
         name = self.level_name
         levels = {f"largest {name}": math.exp(self.t_prior), f"smallest {name}": math.exp(self.t_data)}
-        return {**levels, "standard deviation of the prior": self.prior_std}
+        return {"D": self.kernel_dimensions, **levels, "scale of the prior": self.prior_std}
 
     # Training
 
     def draw_times(self, key: Key[Array, ""], n: int) -> Float[Array, " n"]:
         """Draws the times of n examples."""
-        if self.times == "uniform":
+        times = self.times or self.own_times
+        if times == "uniform":
             return self.uniform_times(jax.random.uniform(key, (n,)))
-        if self.times == "log_normal":
+        if times == "log_normal":
             ratio = jnp.exp(self.log_mean + self.log_std * jax.random.normal(key, (n,)))
         else:
             ratio = jnp.tan(jnp.pi / 2 * jax.random.uniform(key, (n,), minval=1e-4, maxval=1 - 1e-4))
@@ -163,7 +195,7 @@ class GaussianMethod(Path):
         self, key: Key[Array, ""], data: Float[Array, "b H W C"]
     ) -> tuple[Float[Array, "b H W _"], Float[Array, "b H W _"]]:
         """Returns examples and the noise that is added to each."""
-        return data, jax.random.normal(key, data.shape)
+        return data, kernel.noises(key, data.shape, self.kernel_dimensions)
 
     def pair_at(
         self,
@@ -178,7 +210,7 @@ class GaussianMethod(Path):
         Args:
           data: the examples.
           time: of each.
-          noise: ε of each.
+          noise: of each.
           context: passed on.
           field: of the charges; None: the target is that of the own example.
         """
@@ -236,17 +268,16 @@ class GaussianMethod(Path):
     # Prior
 
     def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
-        """Draws from N(0, prior_std²)."""
-        return self.prior_std * jax.vmap(lambda key: jax.random.normal(key, self.shape))(keys)
+        """Draws prior_std times noise."""
+        return self.prior_std * jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
 
     def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
-        """Divides draws from the prior by their standard deviation."""
-        return (x / self.prior_std).astype(np.float32)
+        """Divides draws from the prior by its scale, and gives their norms the quantiles of normal noise's."""
+        return kernel.to_normal(x / self.prior_std, self.kernel_dimensions)
 
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
-        """Computes log N(x; 0, prior_std²) in nats."""
-        squares = jnp.sum((flatten(x) / self.prior_std) ** 2, axis=1)
-        return -0.5 * squares - self.dim * math.log(self.prior_std * math.sqrt(2 * math.pi))
+        """Computes the log density of prior_std times noise, in nats."""
+        return kernel.log_density(flatten(x), self.prior_std, self.kernel_dimensions)
 
     # ODE
 
@@ -283,6 +314,12 @@ class GaussianMethod(Path):
     def score(
         self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        """Computes the gradient of the log density of u at (x, t), -ε / ρ."""
+        """Computes the gradient of the log density of u at (x, t), -ε / ρ.
+
+        Raises:
+          ValueError: the noise is not Gaussian, so that ε says nothing of the density.
+        """
+        if not self.is_gaussian:
+            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; a score follows from Gaussian noise alone")
         F, noisy, at, rho = self._answer(net, x, t, context)
         return -predictions.to_noise(self.predicts, F, noisy, at) / per_row(rho, x)
