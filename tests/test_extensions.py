@@ -59,8 +59,9 @@ def test_config_fields_of_a_method_and_a_sampler_have_their_defaults_and_ranges(
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_follows_the_lines(workdir, name):
     # Where the data are thought to be 0, every line is straight and leads there: x = prior σ_min / σ_max. The last
-    # kernel of the perceptron starts at a standard deviation of 1e-6, so that it answers 1e-5 rather than 0.
-    model = pfgm_jax.load(workdir, **{"sampling.ode_solver": name, "sampling.N": 5})
+    # kernel of the perceptron starts at a standard deviation of 1e-6, so that it answers 1e-5 rather than 0. Of which
+    # heun, with few steps, makes the more the larger its last step is beside the last noise level.
+    model = pfgm_jax.load(workdir, **{"sampling.ode_solver": name, "sampling.N": 20 if name == "heun" else 5})
     (found,) = model.draw(8, seed=3)
     prior = model.method.prior_sample(sample_keys(Keys.from_seed(3).samples, 8))
     np.testing.assert_allclose(found.check().x, np.asarray(prior) * (0.02 / 20), rtol=2e-3, atol=3e-5)

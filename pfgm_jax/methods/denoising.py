@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
@@ -22,12 +21,12 @@ from pfgm_jax.methods import kernel, predictions, score_matching
 from pfgm_jax.methods.base import Field, Network, Time, TrainingPair, flatten, levels, per_row
 from pfgm_jax.methods.path import SMALLEST_TIME, Path
 from pfgm_jax.methods.predictions import Marginal
+from pfgm_jax.methods.times import TIMES, draw_ratios
 
 # α is at least this large where the data are seen from x / α.
 SMALLEST_ALPHA = 1e-3
 
 OBJECTIVES = ("denoising", *score_matching.OBJECTIVES)
-TIMES = ("uniform", "log_normal", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +34,12 @@ class DenoisingMethod(Path):
     """A method that adds noise. A subclass is a path: α and σ, its time, and what the network is shown of it.
 
     Attributes:
-      D: number of additional dimensions of the noise, at least 1, ∞ for Gaussian noise; 0 for the method's usual.
       prediction: what the network predicts, see `predictions.coefficients`; '' for the method's usual.
       weighting: of the loss, see `predictions.weight`, or 'likelihood'; '' for 'simple', or the method's usual.
       likelihood_weighting: the release's name for the weighting 'likelihood'.
-      times: how training times are drawn: 'uniform' in the method's time; 'log_normal', the logarithm of σ/α (Karras et
-        al. 2022); 'cosine', σ/α = tan(π u/2) (Nichol & Dhariwal 2021); '' for the method's usual.
-      log_mean, log_std: of log_normal.
+      times: how training times are drawn: 'uniform' in the method's time, or see `times.draw_ratios`; '' for the
+        method's usual.
+      log_mean, log_std: see `times.draw_ratios`.
       objective: 'denoising', or a kind of score matching without targets, see `score_matching`.
       reduce_mean: loss as the mean over dimensions rather than half the sum.
       eps: the time where sampling ends; 0 for the method's usual.
@@ -49,7 +47,7 @@ class DenoisingMethod(Path):
     """
 
     fields: ClassVar[Mapping[str, str]] = {
-        "D": "pfgmpp.D",
+        **Path.fields,
         "prediction": "training.prediction",
         "weighting": "training.weighting",
         "likelihood_weighting": "training.likelihood_weighting",
@@ -63,14 +61,12 @@ class DenoisingMethod(Path):
     }
     identity: ClassVar[tuple[str, ...]] = ("prediction",)
     references: ClassVar[tuple[str, ...]] = ("example", "batch", "dataset")
-    # The usual number of additional dimensions, prediction, weighting, training times and end of sampling.
-    own_D: ClassVar[float] = math.inf
+    # The usual prediction, weighting, training times and end of sampling.
     own_times: ClassVar[str] = "uniform"
     own_prediction: ClassVar[str] = "noise"
     own_weighting: ClassVar[str] = "simple"
     own_eps: ClassVar[float] = 1e-3
 
-    D: float = 0.0
     prediction: str = ""
     weighting: str = ""
     likelihood_weighting: bool = False
@@ -83,12 +79,12 @@ class DenoisingMethod(Path):
     noise_removal: bool = True
 
     def __post_init__(self):
+        super().__post_init__()
         or_empty = lambda names: ranges.Range(
             lambda v: v in ("", *names), f"choose one of {', '.join(names)}, or '' for the method's usual"
         )
         ranges.check(
             self,
-            D=ranges.Range(lambda v: v == 0 or v >= 1, "give a number from 1 to inf, or 0 for the method's usual"),
             prediction=or_empty(predictions.PREDICTIONS),
             weighting=or_empty((*predictions.WEIGHTINGS, "likelihood")),
             times=or_empty(TIMES),
@@ -103,16 +99,6 @@ class DenoisingMethod(Path):
                 self.objective,
                 f"of noise with D = {self.kernel_dimensions:g} no score is learned: choose 'denoising', or D = inf",
             )
-
-    @property
-    def kernel_dimensions(self) -> float:
-        """D; ∞ for Gaussian noise."""
-        return self.D or self.own_D
-
-    @property
-    def is_gaussian(self) -> bool:
-        """Whether the noise is Gaussian."""
-        return math.isinf(self.kernel_dimensions)
 
     @classmethod
     def takes_unit_points(cls, config: Any) -> bool:
@@ -161,10 +147,7 @@ class DenoisingMethod(Path):
         times = self.times or self.own_times
         if times == "uniform":
             return self.uniform_times(jax.random.uniform(key, (n,)))
-        if times == "log_normal":
-            ratio = jnp.exp(self.log_mean + self.log_std * jax.random.normal(key, (n,)))
-        else:
-            ratio = jnp.tan(jnp.pi / 2 * jax.random.uniform(key, (n,), minval=1e-4, maxval=1 - 1e-4))
+        ratio = draw_ratios(times, key, n, self.log_mean, self.log_std)
         rho = ratio / (1 + self.contraction * ratio)
         return self.nearest_time(jnp.clip(self.time_of(rho), self.smallest_time, self.last_time))
 
@@ -265,20 +248,6 @@ class DenoisingMethod(Path):
         squares = (flatten(output) - pair.target) ** 2
         return pair.weight * (jnp.mean(squares, axis=1) if self.reduce_mean else 0.5 * jnp.sum(squares, axis=1))
 
-    # Prior
-
-    def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
-        """Draws prior_std times noise."""
-        return self.prior_std * jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
-
-    def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
-        """Divides draws from the prior by its scale, and gives their norms the quantiles of normal noise's."""
-        return kernel.to_normal(x / self.prior_std, self.kernel_dimensions)
-
-    def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
-        """Computes the log density of prior_std times noise, in nats."""
-        return kernel.log_density(flatten(x), self.prior_std, self.kernel_dimensions)
-
     # ODE
 
     def answer_at(
@@ -320,6 +289,6 @@ class DenoisingMethod(Path):
           ValueError: the noise is not Gaussian, so that ε says nothing of the density.
         """
         if not self.is_gaussian:
-            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; a score follows from Gaussian noise alone")
+            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; only Gaussian noise gives a score")
         F, noisy, at, rho = self._answer(net, x, t, context)
         return -predictions.to_noise(self.predicts, F, noisy, at) / per_row(rho, x)

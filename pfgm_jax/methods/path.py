@@ -8,14 +8,19 @@ it is du/dt = u - E[x0 | u] = ρ (E[ε | u] - c E[x0 | u]) with t = log ρ:
 """
 
 import abc
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Key
 
-from pfgm_jax.methods.base import Method
+from pfgm_jax import ranges
+from pfgm_jax.methods import kernel
+from pfgm_jax.methods.base import Method, flatten
 from pfgm_jax.methods.predictions import Marginal
 
 # Times at which a network is trained, and from which on densities are computed, are at least this large.
@@ -24,13 +29,37 @@ SMALLEST_TIME = 1e-5
 LAST_LABEL = 999.0
 
 
+@dataclasses.dataclass(frozen=True)
 class Path(Method):
-    """A method whose noisy examples are α x0 + σ ε; ρ, time and label are three measures of the noise."""
+    """A method whose noisy examples are α x0 + σ ε; ρ, time and label are three measures of the noise.
 
+    Attributes:
+      D: number of additional dimensions of the noise, at least 1, ∞ for Gaussian noise; 0 for the method's usual.
+    """
+
+    fields: ClassVar[Mapping[str, str]] = {"D": "pfgmpp.D"}
+    # The usual number of additional dimensions.
+    own_D: ClassVar[float] = math.inf
     # c above.
     contraction: ClassVar[int] = 0
     # The time of the prior.
     last_time: ClassVar[float] = 1.0
+
+    D: float = 0.0
+
+    def __post_init__(self):
+        usual = "give a number from 1 to inf, or 0 for the method's usual"
+        ranges.check(self, D=ranges.Range(lambda v: v == 0 or v >= 1, usual))
+
+    @property
+    def kernel_dimensions(self) -> float:
+        """D; ∞ for Gaussian noise."""
+        return self.D or self.own_D
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the noise is Gaussian."""
+        return math.isinf(self.kernel_dimensions)
 
     @property
     def smallest_time(self) -> float:
@@ -95,3 +124,17 @@ class Path(Method):
     def coordinates(self, rho: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
         """Computes 1 - c ρ and ρ, the shares of data and noise in u."""
         return 1 - self.contraction * rho, rho
+
+    # Prior
+
+    def prior_sample(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
+        """Draws prior_std times noise."""
+        return self.prior_std * jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
+
+    def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
+        """Divides draws from the prior by its scale, and gives their norms the quantiles of normal noise's."""
+        return kernel.to_normal(x / self.prior_std, self.kernel_dimensions)
+
+    def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
+        """Computes the log density of prior_std times noise, in nats."""
+        return kernel.log_density(flatten(x), self.prior_std, self.kernel_dimensions)
