@@ -18,6 +18,22 @@ def exact_field(x, z, charges):
     return np.array(rows)
 
 
+def exact_mean(x, sigma, charges, D):
+    """The mean of the charges with the weights (|x - y|² + σ²D)^(-(N+D)/2), less x, by a loop in float64."""
+    x, sigma, charges = (np.asarray(a, np.float64) for a in (x, sigma, charges))
+    rows = []
+    for point, level in zip(x, sigma, strict=True):
+        squared = ((charges - point) ** 2).sum(1)
+        if np.isinf(D):
+            logs = -(squared - squared.min()) / (2 * level**2)
+        else:
+            excess = (squared - squared.min()) / (squared.min() + D * level**2)
+            logs = -(x.shape[1] + D) / 2 * np.log1p(excess)
+        weights = np.exp(logs)
+        rows.append(weights / weights.sum() @ (charges - point))
+    return np.array(rows)
+
+
 def row_errors(result, exact):
     """Relative error of each row, in the Euclidean norm."""
     exact = np.asarray(exact)

@@ -1,10 +1,12 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pfgm_jax.field import normalize_field, poisson_field
-from tests.oracles import exact_field, image_like_charges, row_errors
+from pfgm_jax.field import mean_of_charges, normalize_field, poisson_field
+from tests.oracles import exact_field, exact_mean, image_like_charges, row_errors
 
 FIXTURES = "tests/fixtures"
 field = jax.jit(poisson_field, static_argnames=("chunk_size", "decode"))
@@ -34,6 +36,28 @@ def test_equals_float64_loop_in_image_dimensions(scale):
     x = (charges[:8] + scale * direction).astype(np.float32)
     z = (scale * rng.random(8)).astype(np.float32)
     assert row_errors(field(x, z, charges), exact_field(x, z, charges)).max() < 1e-5
+
+
+@pytest.mark.parametrize("D", [1, 2, 16, 128, 2048, 2**20, math.inf])
+@pytest.mark.parametrize(("dim", "count"), [(2, 1000), (192, 1000), (3072, 400)])
+def test_means_of_any_kernel_are_those_of_float64_at_every_scale(dim, count, D):
+    rng = np.random.default_rng(dim)
+    charges = image_like_charges(rng, count, dim)
+    charges[count // 2] = charges[3]
+    size = np.sqrt((charges**2).sum(1).mean())
+    mean = jax.jit(lambda x, sigma, charges: mean_of_charges(x, sigma, charges, D=D, chunk_size=300))
+    for scale in (1e-3, 1e-2, 0.1, 0.3, 1, 3, 10, 100, 3e4):
+        sigma = (scale * rng.uniform(0.1, 1, 12)).astype(np.float32)
+        # Half of the points as noise of the kernel leads to them, half elsewhere.
+        normal = rng.normal(size=(12, dim))
+        stretch = 1.0 if math.isinf(D) else np.sqrt(D / rng.chisquare(D, (6, 1)))
+        away = np.concatenate([sigma[:6, None] * stretch * normal[:6], scale * rng.random((6, 1)) * normal[6:]])
+        x = (charges[:12] + away).astype(np.float32)
+        exact = exact_mean(x, sigma, charges, D)
+        found = mean(x, sigma, jnp.asarray(charges))
+        assert row_errors(found.towards, exact).max() < 1e-5, scale
+        # Of a mean near 0, in units of the charges.
+        assert np.linalg.norm(found.mean - (x + exact), axis=1).max() < 1e-5 * size, scale
 
 
 @pytest.mark.parametrize("scale", [1e-3, 0.1, 10.0])
