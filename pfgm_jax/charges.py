@@ -105,7 +105,6 @@ def dataset_field(
       devices: that share the work.
       dimensions: D of the kernel.
     """
-    merge = functools.partial(field_lib.merge_means, D=dimensions)
 
     def part(x, sigma, own_x, key, charges):
         def decode(stored, row):
@@ -116,6 +115,7 @@ def dataset_field(
         if devices.count == 1:
             return field_lib.total_mean(x, of_own_charges)
         parts = [_unpack(p) for p in sharding.exchange(_pack(of_own_charges))]
+        merge = functools.partial(field_lib.merge_means, x=own_x, D=dimensions)
         return field_lib.total_mean(own_x, functools.reduce(merge, parts))
 
     shared: Callable = devices.on_each(part, (WHOLE, WHOLE, ROWS, WHOLE, ROWS), ROWS)

@@ -9,8 +9,9 @@ given x = y + σ ε, which every diffusion learns.
 Two things make it exact in float32 and small in memory:
 
 * Only differences of squared distances are used, relative to the nearest charge k of the point:
-  w_j / w_k = exp(-(N+D)/2 · log1p((d²_j - d²_k) / d²_k)). The distances to k and to the next few charges are computed
-  from differences of vectors; near a charge, |x|² + |y|² - 2 x·y would lose them to rounding.
+  w_j / w_k = exp(-(N+D)/2 · log1p((d²_j - d²_k) / d²_k)). For the next few charges they are computed from vectors,
+  as (y_j - y_k)·(y_j + y_k - 2x): near a charge, |x|² + |y|² - 2 x·y would lose them to rounding, and far from all
+  charges so would |x - y_j|² - |x - y_k|².
 * The differences d²_j - d²_k come from one matrix product, and the sum over charges from another, so nothing of size
   b·R·N is ever stored. Charges are read in chunks, and the partial means of the chunks are merged one after another.
 """
@@ -81,7 +82,10 @@ def _mean_of_chunk(
         counted = jnp.ones(len(charges), bool)
     if x.shape[-1] <= DIRECT_DIMENSIONS:
         squared = jnp.where(counted[None], jnp.sum((x[:, None] - charges[None]) ** 2, axis=-1), jnp.inf)
-        return _direct_sum(kernel, x, sigma, jnp.broadcast_to(charges[None], (len(x), *charges.shape)), squared)
+        k = jnp.argmin(squared, axis=1)[:, None]
+        excess = squared - jnp.take_along_axis(squared, k, axis=1)
+        everywhere = jnp.broadcast_to(charges[None], (len(x), *charges.shape))
+        return _direct_sum(kernel, sigma, everywhere, squared, k, excess)
 
     # Squared distances without |x|². Centring removes what is common to all charges, which would only cost digits.
     centre = jnp.mean(charges, axis=0, keepdims=True)
@@ -92,11 +96,15 @@ def _mean_of_chunk(
     # The few nearest charges, exactly.
     approximate, few = jax.lax.top_k(-order, min(EXACT_NEIGHBOURS, len(charges)))
     neighbours = charges[few]
-    squared = jnp.where(jnp.isinf(approximate), jnp.inf, jnp.sum((x[:, None] - neighbours) ** 2, axis=-1))
-    near = _direct_sum(kernel, x, sigma, neighbours, squared)
+    away = neighbours - x[:, None]
+    squared = jnp.where(jnp.isinf(approximate), jnp.inf, jnp.sum(away**2, axis=-1))
+    k = jnp.argmin(squared, axis=1)[:, None]
+    nearest = lambda a: jnp.take_along_axis(a, k[:, :, None], axis=1)
+    excess = jnp.sum((neighbours - nearest(neighbours)) * (away + nearest(away)), axis=-1)
+    near = _direct_sum(kernel, sigma, neighbours, squared, k, excess)
 
     # All others, relative to the nearest.
-    reference = -jnp.take_along_axis(approximate, jnp.argmin(squared, axis=1)[:, None], axis=1)
+    reference = -jnp.take_along_axis(approximate, k, axis=1)
     excess = jnp.maximum(order - reference, 0.0)
     others = kernel.weight(excess, near.spread[:, None])
     others = others.at[jnp.arange(len(x))[:, None], few].set(0.0)
@@ -108,33 +116,41 @@ def _mean_of_chunk(
 
 def _direct_sum(
     kernel: _Kernel,
-    x: Float[Array, "b N"],
     sigma: Float[Array, " b"],
     charges: Float[Array, "b c N"],
     squared: Float[Array, "b c"],
+    k: Int[Array, "b 1"],
+    excess: Float[Array, "b c"],
 ) -> PartialMean:
-    """Computes the partial mean of a few charges for each point from exact squared distances |x - y|²."""
-    k = jnp.argmin(squared, axis=1)[:, None]
+    """Computes the partial mean of a few charges for each point.
+
+    Args:
+      kernel, sigma, charges: of each point.
+      squared: |x - y|²; inf for what is not counted.
+      k: which is nearest.
+      excess: by how much each |x - y|² exceeds that of the nearest.
+    """
     nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
     order = jnp.take_along_axis(squared, k, axis=1)[:, 0]
     spread = kernel.spread(order, sigma)
-    others = kernel.weight(squared - order[:, None], spread[:, None])
-    others = jnp.where(jnp.arange(charges.shape[1])[None] == k, 0.0, others)
+    counted = jnp.isfinite(squared) & (jnp.arange(charges.shape[1])[None] != k)
+    others = jnp.where(counted, kernel.weight(excess, spread[:, None]), 0.0)
     moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
     return PartialMean(nearest, order, spread, jnp.sum(others, axis=1), moment)
 
 
-def merge_means(a: PartialMean, b: PartialMean, D: float) -> PartialMean:
-    """Merges two partial means into that of all their charges."""
+def merge_means(a: PartialMean, b: PartialMean, x: Float[Array, "b N"], D: float) -> PartialMean:
+    """Merges two partial means, as seen from x, into that of all their charges."""
     kernel = _Kernel(a.nearest.shape[-1], D)
     a_is_near = a.order <= b.order
     near, far = (
         jax.tree.map(lambda p, q: jnp.where(a_is_near.reshape(-1, *[1] * (p.ndim - 1)), p, q), *pair)
         for pair in ((a, b), (b, a))
     )
-    scale = kernel.weight(far.order - near.order, near.spread)
-    weight = near.weight + scale * (1.0 + far.weight)
     shift = far.nearest - near.nearest
+    excess = jnp.sum(shift * ((far.nearest - x) + (near.nearest - x)), axis=1)
+    scale = jnp.where(jnp.isinf(far.order), 0.0, kernel.weight(excess, near.spread))
+    weight = near.weight + scale * (1.0 + far.weight)
     moment = near.moment + scale[:, None] * (far.moment + (1.0 + far.weight)[:, None] * shift)
     return near._replace(weight=weight, moment=moment)
 
@@ -178,9 +194,9 @@ def partial_mean(
         start = jnp.minimum(i * size, rows - size)
         counted = start + number >= i * size
         if count is None:
-            return merge_means(partial, _mean_of_chunk(kernel, x, sigma, read(start), counted), D), None
+            return merge_means(partial, _mean_of_chunk(kernel, x, sigma, read(start), counted), x, D), None
         counted &= start + number < count
-        merged = merge_means(partial, _mean_of_chunk(kernel, x, sigma, read(start), counted), D)
+        merged = merge_means(partial, _mean_of_chunk(kernel, x, sigma, read(start), counted), x, D)
         return jax.tree.map(functools.partial(jnp.where, counted.any()), merged, partial), None
 
     partial = _mean_of_chunk(kernel, x, sigma, read(0), None if count is None else number < count)
