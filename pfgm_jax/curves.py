@@ -1,9 +1,7 @@
 """Makes figures of an evaluation: quality against evaluations, norms along trajectories, paths through latents."""
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pfgm_jax import build, evaluation, latents, pictures, results, sharding
+from pfgm_jax import build, charts, evaluation, latents, pictures, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.registry import SAMPLERS
+from pfgm_jax.robustness import noise_curve, quality, quantization_curve
 from pfgm_jax.samplers.base import Solution, trajectory
 from pfgm_jax.trained_model import TrainedModel
 
@@ -36,7 +35,7 @@ def make(workdir: Folder, model: TrainedModel, compare: Any, folder: Folder) -> 
     Args:
       workdir: of the run.
       model: a trained model.
-      compare: see `nfe_curve`; None if that is not enabled.
+      compare: see `nfe_curve`; None if no curve of quality is enabled.
       folder: folder for the figures.
 
     Raises:
@@ -45,6 +44,11 @@ def make(workdir: Folder, model: TrainedModel, compare: Any, folder: Folder) -> 
     options = model.config.eval
     makers = {
         "nfe_curve": (options.enable_nfe_curve, lambda: nfe_curve(workdir, model, compare, folder)),
+        "noise_curve": (options.enable_noise_curve, lambda: noise_curve(workdir, model, compare, folder)),
+        "quantization_curve": (
+            options.enable_quantization_curve,
+            lambda: quantization_curve(workdir, model, compare, folder),
+        ),
         "norm_curve": (options.enable_norm_curve, lambda: norm_curve(model, folder)),
         "interpolation": (options.enable_interpolate, lambda: interpolation(model, folder)),
         "rescaling": (options.enable_rescale, lambda: rescaling(model, folder)),
@@ -79,14 +83,11 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
                 log.info("Not measured: %s with %s, since %s", name, setting, error)
                 continue
             of_setting = TrainedModel(config, model.params, model.step)
-            drawn = results.samples_folder(workdir, of_setting, config.eval.num_samples, "eval/samples")
-            rows = evaluation.draw_samples(of_setting, drawn, config.eval.num_samples)
-            point = {**setting, "evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
-            curves.setdefault(name, []).append(point)
+            curves.setdefault(name, []).append({**setting, **quality(workdir, of_setting, compare)})
 
     def write():
         write_whole(folder / "nfe.json", (json.dumps(curves, indent=1) + "\n").encode())
-        _plot_quality(folder / "nfe.png", curves)
+        charts.plot_quality(folder / "nfe.png", curves, "evaluations", "evaluations of the network")
 
     sharding.on_first_process(write)
     return folder / "nfe.json"
@@ -150,33 +151,9 @@ def _grid(model: TrainedModel, path: np.ndarray, file: Folder) -> Folder:
     return array
 
 
-@contextlib.contextmanager
-def _axes(path: Folder) -> Iterator[Any]:
-    """Yields axes with logarithmic scales to draw on, then saves them as a picture."""
-    from matplotlib.figure import Figure  # takes a second, and training does not need it
-
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    axes = figure.add_subplot(xscale="log", yscale="log")
-    yield axes
-    axes.legend()
-    with path.open("wb") as file:
-        figure.savefig(file, format="png", dpi=100)
-
-
-def _plot_quality(path: Folder, curves: dict[str, list[dict[str, float]]]) -> None:
-    # Of images, and of vectors.
-    distances = {"fid": "Fréchet distance", "sliced_wasserstein": "sliced Wasserstein distance"}
-    with _axes(path) as axes:
-        for name, points in curves.items():
-            distance = next(distance for distance in distances if distance in points[0])
-            evaluations, values = ([p[field] for p in points] for field in ("evaluations", distance))
-            axes.plot(evaluations, values, marker="o", markersize=4, label=name)
-            axes.set(xlabel="evaluations of the network", ylabel=distances[distance])
-
-
 def _plot_norms(path: Folder, level_name: str, z: Float[np.ndarray, " T"], quartiles: Float[np.ndarray, "3 T"]) -> None:
     lower, median, upper = quartiles
-    with _axes(path) as axes:
+    with charts.axes(path) as axes:
         axes.fill_between(z, lower, upper, alpha=0.3, label="quartiles")
         axes.plot(z, median, label="median")
         axes.set(xlabel=level_name, ylabel="norm of the samples")

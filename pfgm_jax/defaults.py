@@ -144,7 +144,7 @@ def _sampling() -> ml_collections.ConfigDict:
     """How samples are drawn."""
     sampling = ml_collections.ConfigDict()
     # ode: the solver below; or one that adds noise: ddim, ddpm, sde_dpmpp_2m, edm, pc (of score-based SDEs),
-    # annealed_langevin.
+    # annealed_langevin; disturbed_heun, to measure how much noise a method bears.
     sampling.method = "ode"
     # rk45, tsit5 (adaptive), euler, improved_euler, heun (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
     sampling.ode_solver = "rk45"
@@ -183,6 +183,7 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.n_steps_each = 1  # steps of the corrector in each of pc, or of annealed_langevin at each level; >= 1
     sampling.probability_flow = False  # follow the ODE
     sampling.step_size = 2e-5  # of annealed_langevin at the smallest level, in squared network units; > 0
+    sampling.alpha = 0.1  # of disturbed_heun: noise after each step, in units of the noise level; >= 0
     sampling.num_samples = 64  # images that --mode sample makes; >= 1
     sampling.batch_size = 256  # images made at a time; >= 1
     sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
@@ -209,6 +210,8 @@ def _evaluation() -> ml_collections.ConfigDict:
     )
     evaluation.num_probes = 1  # times that probes and dequantization are drawn for each image; >= 1
     evaluation.enable_nfe_curve = False  # quality against evaluations of the network, for each solver
+    evaluation.enable_noise_curve = False  # quality against noise that is added in each of sampling.N steps
+    evaluation.enable_quantization_curve = False  # quality against the number of bits of a weight
     evaluation.enable_norm_curve = False  # norms of samples on their way from the prior
     evaluation.enable_interpolate = False  # images between pairs of random latents
     evaluation.enable_rescale = False  # images of random latents of other norms

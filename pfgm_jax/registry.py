@@ -91,6 +91,7 @@ SAMPLERS = Registry(
         "euler": "pfgm_jax.samplers.multistep:Euler",
         "dpmpp_2m": "pfgm_jax.samplers.multistep:DPMpp2M",
         "dpmpp_3m": "pfgm_jax.samplers.multistep:DPMpp3M",
+        "disturbed_heun": "pfgm_jax.samplers.disturbed:DisturbedHeun",
         "ddim": "pfgm_jax.samplers.stochastic:DDIM",
         "ddpm": "pfgm_jax.samplers.stochastic:DDPM",
         "sde_dpmpp_2m": "pfgm_jax.samplers.stochastic:SDEDPMpp2M",

@@ -115,7 +115,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
     if options.enable_loss:
         config_lib.validate_devices(config, dataset, devices.count)
         held_out_loss = create_held_out_loss(config, build.training_data(config, dataset), devices)
-    if options.enable_sampling or options.enable_nfe_curve:
+    if (
+        options.enable_sampling
+        or options.enable_nfe_curve
+        or options.enable_noise_curve
+        or options.enable_quantization_curve
+    ):
         compare = evaluation.create_comparison(config, dataset)
     found = []
     for step in steps:

@@ -1,7 +1,8 @@
 """Heun's method in the noise level, with two evaluations per step."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,49 @@ from jaxtyping import Array, Float, PyTree
 
 from pfgm_jax.samplers.base import Solution, Time, Velocity, solution
 from pfgm_jax.samplers.steps import FixedSteps
+
+# (x after a step, number of the step, its last time) -> x where the next begins.
+Disturbance = Callable[[Float[Array, "b *shape"], Any, Any], Float[Array, "b *shape"]]
+
+
+def heun_steps(
+    velocity: Velocity,
+    x: Float[Array, "b *shape"],
+    times: Float[Array, " T"],
+    rows: PyTree,
+    *,
+    corrects_last: bool,
+    disturb: Disturbance | None = None,
+) -> Solution:
+    """Takes T - 1 steps of Heun's method between times.
+
+    Args:
+      velocity, x, rows: see `OdeSolver.solve`.
+      times: logarithms of noise levels.
+      corrects_last: False: the last step is an Euler step.
+      disturb: changes x after each step but the last; None for no change.
+    """
+    levels = jnp.exp(times)
+
+    # Each pass has one evaluation, so that the network is compiled once. Passes alternately predict a step and
+    # correct it.
+    def evaluate(state, now):
+        x, start, slope_before = state
+        t, level, width, corrects, number, end = now
+        slope = velocity(x, t, rows) / level
+        x = start + width * jnp.where(corrects, 0.5 * (slope_before + slope), slope)
+        if disturb is not None:
+            x = jnp.where(corrects & (number < len(times) - 2), disturb(x, number, end), x)
+        return (x, jnp.where(corrects, x, start), slope), None
+
+    count = 2 * (len(times) - 1) - (not corrects_last)
+    twice = lambda a: jnp.repeat(a, 2)
+    corrects = jnp.arange(count) % 2 == 1
+    of_step = (twice(a)[:count] for a in (jnp.diff(levels), jnp.arange(len(times) - 1), times[1:]))
+    width, number, end = of_step
+    passes = (twice(times)[1:][:count], twice(levels)[1:][:count], width, corrects, number, end)
+    (x, _, _), _ = jax.lax.scan(evaluate, (x, x, jnp.zeros_like(x)), passes)
+    return solution(x, count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,35 +63,16 @@ class ImprovedEuler(FixedSteps):
     """
 
     evaluations_per_step: ClassVar[int] = 2
-    # Whether the last step is corrected too.
-    corrects_last: ClassVar[bool] = False
 
     def solve(
         self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
     ) -> Solution:
         """Integrates in e^t; see `OdeSolver.solve`."""
-        times = self.step_times(t0, t1)
-        levels = jnp.exp(times)
-
-        # Each pass has one evaluation, so that the network is compiled once. Passes alternately predict a step and
-        # correct it.
-        def evaluate(state, now):
-            x, start, slope_before = state
-            t, level, width, corrects = now
-            slope = velocity(x, t, rows) / level
-            x = start + width * jnp.where(corrects, 0.5 * (slope_before + slope), slope)
-            return (x, jnp.where(corrects, x, start), slope), None
-
-        count = 2 * (len(times) - 1) - (not self.corrects_last)
-        twice = lambda a: jnp.repeat(a, 2)
-        corrects = jnp.arange(count) % 2 == 1
-        passes = (twice(times)[1:][:count], twice(levels)[1:][:count], twice(jnp.diff(levels))[:count], corrects)
-        (x, _, _), _ = jax.lax.scan(evaluate, (x, x, jnp.zeros_like(x)), passes)
-        return solution(x, len(corrects))
+        return heun_steps(velocity, x, self.step_times(t0, t1), rows, corrects_last=False)
 
 
 @dataclasses.dataclass(frozen=True)
-class Heun(ImprovedEuler):
+class Heun(FixedSteps):
     """Heun's method with EDM's schedule 'rho' (Karras et al. 2022, Algorithm 1).
 
     Their last step leads from the smallest noise level to 0, where it is an Euler step and ends in the mean of the data
@@ -56,4 +81,10 @@ class Heun(ImprovedEuler):
     """
 
     own_schedule: ClassVar[str] = "rho"
-    corrects_last: ClassVar[bool] = True
+    evaluations_per_step: ClassVar[int] = 2
+
+    def solve(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
+    ) -> Solution:
+        """Integrates in e^t; see `OdeSolver.solve`."""
+        return heun_steps(velocity, x, self.step_times(t0, t1), rows, corrects_last=True)

@@ -1,0 +1,71 @@
+"""How much a trained model bears: noise in every step of sampling, and weights of few bits (Xu et al. 2023, section 5).
+
+The third of that section, larger steps, is `curves.nfe_curve`.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pfgm_jax import build, charts, evaluation, results, sharding
+from pfgm_jax import config as config_lib
+from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.quantization import quantized
+from pfgm_jax.trained_model import TrainedModel
+
+ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+BITS = (4, 5, 6, 7, 8, 9)
+
+
+def noise_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
+    """Measures the quality of `eval.num_samples` samples with noise in each of `sampling.N` steps: JSON and a plot.
+
+    Args:
+      workdir: of the run; its eval/samples/ keeps the samples.
+      model: a trained model.
+      compare: see `evaluation.create_comparison`.
+      folder: folder for the files.
+
+    Raises:
+      SolveError: the ODE could not be solved.
+    """
+    curve = [{"alpha": a, **quality(workdir, disturbed(model, a), compare)} for a in ALPHAS]
+    label = "noise added after each step, in units of the noise level"
+    return _write(
+        folder / "noise", curve, lambda path: charts.plot_quality(path, {"heun": curve}, "alpha", label, "linear")
+    )
+
+
+def quantization_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
+    """Measures the quality of samples with weights of few bits: JSON and a plot; see `noise_curve`."""
+    of_bits = lambda bits: TrainedModel(model.config, quantized(model.params, bits), model.step)
+    curve = [{"bits": bits, **quality(workdir, of_bits(bits), compare)} for bits in BITS]
+    name = build.sampler_name(model.config)
+    draw = lambda path: charts.plot_quality(path, {name: curve}, "bits", "bits of a weight", "linear")
+    return _write(folder / "quantization", curve, draw)
+
+
+def disturbed(model: TrainedModel, alpha: float) -> TrainedModel:
+    """Returns the model with α of noise in every step of its sampler."""
+    config = model.config.copy_and_resolve_references()
+    build.choose_sampler(config, "disturbed_heun")
+    config.sampling.alpha = alpha
+    config_lib.validate(config)
+    return TrainedModel(config, model.params, model.step)
+
+
+def quality(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison) -> dict[str, float]:
+    """Draws `eval.num_samples` samples, which eval/samples/ of the workdir keeps, and compares them with the data."""
+    count = model.config.eval.num_samples
+    drawn = results.samples_folder(workdir, model, count, "eval/samples")
+    rows = evaluation.draw_samples(model, drawn, count)
+    return {"evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
+
+
+def _write(path: Folder, curve: Iterable[dict[str, Any]], draw: Callable[[Folder], None]) -> Folder:
+    def write():
+        write_whole(path.with_suffix(".json"), (json.dumps(curve, indent=1) + "\n").encode())
+        draw(path.with_suffix(".png"))
+
+    sharding.on_first_process(write)
+    return path.with_suffix(".json")
