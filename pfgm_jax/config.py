@@ -19,6 +19,7 @@ _IDENTITY = (
     *FROM_DATA,
     "data.centered",
     "data.uniform_dequantization",
+    "model.ema_profiles",
     "training.sde",
     "model.name",
     "model.scale_by_sigma",

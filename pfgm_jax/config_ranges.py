@@ -7,6 +7,7 @@ from pfgm_jax import ranges
 from pfgm_jax.models.layers import ACTIVATIONS
 from pfgm_jax.ranges import Range
 from pfgm_jax.registry import FRONT_ENDS
+from pfgm_jax.training.profiles import LONGEST
 
 # The range of every field whose type alone does not say it. Methods and samplers check their own fields themselves.
 RANGES: dict[str, Range] = {
@@ -45,6 +46,10 @@ RANGES: dict[str, Range] = {
     "eval.num_images": ranges.at_least(0),
     "eval.num_probes": ranges.at_least(1),
     "model.ema_rate": ranges.share(),
+    "model.ema_profiles": Range(
+        lambda v: ranges.finite_numbers(v) and len(v) != 1 and all(0 < a <= LONGEST for a in v),
+        f"give a tuple of two lengths or more, each above 0 and at most {LONGEST:.3f}, such as (0.05,0.1), or ()",
+    ),
     "model.nf": ranges.at_least(4),
     "model.ch_mult": Range(
         lambda v: ranges.integers(v) and len(v) > 0 and min(v) >= 1,

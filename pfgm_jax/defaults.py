@@ -224,6 +224,9 @@ def _model() -> ml_collections.ConfigDict:
     model.name = "ncsnpp"  # ncsnpp or ncsnv2 (images), mlp (vectors)
     model.sigma_end = 0.01  # standard deviation of the smallest perturbation; > 0
     model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
+    # Lengths of averages, relative to the steps, that checkpoints keep besides, such as (0.05,0.1), so that
+    # `python -m pfgm_jax ema` can make one of any length after training; each takes the memory of the parameters.
+    model.ema_profiles = ()
     model.nf = 128  # channels of the first level, or width of the mlp; >= 4
     # Of images:
     model.dtype = "float32"  # of the network's computation: float32 or bfloat16; parameters are float32

@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 USAGE = """--mode train|sample|eval|likelihood|reflow --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
 
 CONFIG is a file, or the name of one in configs/, such as digits. Installed by pip, `pfgm-jax` also has the commands
-datasets, convert and metrics: pfgm-jax datasets --help."""
+datasets, convert, metrics and ema: pfgm-jax datasets --help."""
 
 
 def run_mode(_: list[str]) -> None:

@@ -80,7 +80,7 @@ def train(
 
 def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints, devices: Devices) -> TrainState:
     """Restores the latest undamaged checkpoint, or creates the initial state."""
-    model, optimizer = models.create_model(config), create_optimizer(config.optim)
+    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
     keys = Keys.from_seed(config.seed, devices.whole)
     init = lambda key: create_state(build.init_params(model, config, key), optimizer)
     state = checkpoints.restore(jax.eval_shape(init, keys.init))

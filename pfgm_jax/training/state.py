@@ -1,11 +1,15 @@
 """The training state: parameters, their moving average, the optimiser's moments, the step."""
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
 from jaxtyping import PyTree
+
+from pfgm_jax.training import profiles
 
 
 @flax.struct.dataclass
@@ -30,21 +34,28 @@ def _is_trained(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: "frequencies" not in jax.tree_util.keystr(path), params)
 
 
-def create_optimizer(optim: ml_collections.ConfigDict) -> optax.GradientTransformation:
+def create_optimizer(
+    optim: ml_collections.ConfigDict, ema_profiles: Sequence[float] = ()
+) -> optax.GradientTransformation:
     """Creates Adam with clipping of the gradient's global norm and linear warm-up from 0, as in the authors' release.
 
     The first step therefore has a learning rate of 0 and updates only Adam's moments.
+
+    Args:
+      optim: the fields of `config.optim`.
+      ema_profiles: lengths of averages of the parameters that its state keeps beside the plain one.
     """
 
     def learning_rate(step):
         return optim.lr * jnp.minimum(step / optim.warmup, 1.0) if optim.warmup else optim.lr
 
-    return optax.chain(
+    parts = [
         optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),
         # Also without decay, because its state is part of checkpoints.
         optax.add_decayed_weights(optim.weight_decay, _is_trained),
         optax.adam(learning_rate, b1=optim.beta1, b2=0.999, eps=optim.eps),
-    )
+    ]
+    return optax.chain(*parts, *([profiles.averaging(ema_profiles)] if ema_profiles else []))
 
 
 def create_state(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:

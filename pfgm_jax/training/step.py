@@ -33,7 +33,8 @@ def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Ca
       (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
     """
     objective = create_objective(config, devices)
-    step = functools.partial(losses.train_step, objective, create_optimizer(config.optim), config.model.ema_rate)
+    optimizer = create_optimizer(config.optim, config.model.ema_profiles)
+    step = functools.partial(losses.train_step, objective, optimizer, config.model.ema_rate)
     held_out = functools.partial(losses.held_out_loss, objective)
     return (
         jax.jit(step, donate_argnums=0, out_shardings=devices.whole),

@@ -1,0 +1,98 @@
+"""Reconstructs averages of the parameters of a run after its training; see `training.profiles`."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import PyTree
+
+from pfgm_jax import build, config_files, models
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder
+from pfgm_jax.training import profiles
+from pfgm_jax.training.state import TrainState, create_optimizer, create_state
+
+log = logging.getLogger("pfgm_jax")
+
+
+def reconstruct(
+    workdir: Folder, length: float, step: int | None = None
+) -> tuple[TrainState, ml_collections.ConfigDict]:
+    """Reconstructs the average of a length from those that the checkpoints of a run hold.
+
+    Args:
+      workdir: of a run that was trained with `model.ema_profiles`.
+      length: of the average, relative to the number of steps; see `training.profiles`.
+      step: whose average; None for the last checkpoint.
+
+    Returns:
+      The state of that step with the average in `ema_params`, and the config of the run.
+
+    Raises:
+      InputError: the length is out of range, or the run or its checkpoints hold no averages.
+    """
+    config = config_files.read(workdir)
+    if not config.model.ema_profiles:
+        raise InputError(
+            f"--workdir is {workdir}, a run that kept no averages; train with --config.model.ema_profiles=(0.05,0.1)"
+        )
+    try:
+        wanted_exponent = profiles.exponent_of(length)
+    except ValueError as error:
+        raise InputError(f"--length: {error}") from None
+    exponents = [profiles.exponent_of(kept) for kept in config.model.ema_profiles]
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        state, read = _reader(config, checkpoints, step)
+        last, count = int(state.step), int(state.opt_state[-1].count)
+        before = last - count  # steps of a run that kept no averages yet
+        steps = [s for s in checkpoints.steps() if before < s <= last]
+        known = [profiles.Profile(s - before, exponent) for s in steps for exponent in exponents]
+        shares = profiles.coefficients(known, profiles.Profile(count, wanted_exponent)).reshape(len(steps), -1)
+        total: PyTree = jax.tree.map(lambda p: np.zeros(p.shape), state.params)  # float64: shares have both signs
+        for s, of_step in zip(steps, shares, strict=True):
+            for share, average in zip(of_step, averages_of(read(s)), strict=True):
+                total = jax.tree.map(lambda t, a, share=share: t + share * np.asarray(a, np.float64), total, average)
+    log.info("The average of length %g after step %d, from those of steps %s", length, last, steps)
+    average = jax.tree.map(lambda t, p: t.astype(p.dtype), total, state.params)
+    return dataclasses.replace(state, ema_params=average), config
+
+
+def averages_of(state: TrainState) -> tuple[PyTree, ...]:
+    """Returns the averages that a state keeps, in the order of `model.ema_profiles`."""
+    return state.opt_state[-1].averages
+
+
+def _reader(
+    config: ml_collections.ConfigDict, checkpoints: Checkpoints, step: int | None
+) -> tuple[TrainState, Callable[[int], TrainState]]:
+    """Returns the state of a step, and what reads that of others."""
+    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
+    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
+    template = jax.eval_shape(init, jax.random.key(0))
+
+    def read(step: int | None) -> Any:
+        state = checkpoints.restore(template, step)
+        if state is None:
+            raise InputError(f"there is no checkpoint in {checkpoints.directory}; train first, with --mode train")
+        return jax.device_get(state)
+
+    return read(step), read
+
+
+def write(workdir: Folder, state: TrainState, config: ml_collections.ConfigDict) -> None:
+    """Writes a workdir with one checkpoint, which every mode can use.
+
+    Raises:
+      InputError: the folder is not new.
+    """
+    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
+        raise InputError(f"--output is {workdir}, which is a file or not empty; name a new folder")
+    config_files.make_folder(workdir)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        checkpoints.save(state, config_files.to_dict(config))
+    config_files.write(config, workdir)
