@@ -40,13 +40,13 @@ def configs_of(dimensions: list[float]) -> dict[str, Any]:
     return found
 
 
-def curves_of(config: Any, workdir: Path) -> dict[str, list[dict[str, float]]]:
+def curves_of(workdir: Path) -> dict[str, list[dict[str, float]]]:
     """The three curves of a trained model."""
     with_heun = config_files.read(workdir)
     build.choose_sampler(with_heun, "heun")
     with_heun.sampling.N, with_heun.eval.num_samples = STEPS_OF_CURVES, SAMPLES_OF_CURVES
     model = load_with(with_heun, workdir)
-    compare = evaluation.create_comparison(config, build.load_dataset(config))
+    compare = evaluation.create_comparison(with_heun, build.load_dataset(with_heun))
 
     def of_steps(steps: int) -> TrainedModel:
         other = with_heun.copy_and_resolve_references()
@@ -74,7 +74,7 @@ def main() -> None:
         workdir = arguments.folder / name.replace(" = ", "")
         run_lib.train(config, workdir)
         (report,) = run_lib.evaluate(config, workdir)
-        curves[name] = curves_of(config, workdir)
+        curves[name] = curves_of(workdir)
         rows.append((name, report))
         (workdir / "curves.json").write_text(json.dumps(curves[name], indent=1))
     print(f"{'':10}{'FD':>9}{'evaluations':>13}{'bits/dim':>10}{'std. error':>12}{'unsolved':>10}")

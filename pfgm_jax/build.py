@@ -199,9 +199,14 @@ def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charg
     scaling = create_scaling(config)
     if training.pairs:
         scaling = pairs.as_stored(scaling, image_shape(config))
-    dimensions = create_method(config).kernel_dimensions
     return Charges(
-        training.field_reference, training.small_batch_size, training.field_chunk, scaling, devices, dimensions
+        training.field_reference,
+        training.small_batch_size,
+        training.field_chunk,
+        scaling,
+        devices,
+        create_method(config).kernel_dimensions,
+        config.data.augmentation,
     )
 
 

@@ -6,15 +6,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from pfgm_jax import field as field_lib
 from pfgm_jax import sharding
+from pfgm_jax.context import Context
+from pfgm_jax.datasets import augmentation
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.datasets.scaling import Scaling
 from pfgm_jax.field import PartialMean
 from pfgm_jax.methods.base import Field, flatten
 from pfgm_jax.sharding import ROWS, WHOLE, Devices, SharedRows
+
+# `Scaling.augment` uses smaller numbers.
+_TRANSFORMATION = 2
 
 
 class Charges(NamedTuple):
@@ -28,6 +33,7 @@ class Charges(NamedTuple):
       scaling: of the data.
       devices: that share the work.
       dimensions: D of the kernel, see `field.posterior_mean`.
+      augmentation: probability of each geometric transformation of the own examples; see `datasets.augmentation`.
     """
 
     reference: str
@@ -36,6 +42,7 @@ class Charges(NamedTuple):
     scaling: Scaling
     devices: Devices
     dimensions: float = 1
+    augmentation: float = 0.0
 
     def rows_needed(self, batch_size: int) -> int:
         """Returns how many examples of a batch a step needs: the rest of it need not be read."""
@@ -47,7 +54,7 @@ class Charges(NamedTuple):
 
     def examples_and_field(
         self, key: jax.Array, batch: Batch, dataset: SharedRows | None
-    ) -> tuple[Float[Array, "b H W C"], Int[Array, " b"] | None, Field | None]:
+    ) -> tuple[Float[Array, "b H W C"], Context, Field | None]:
         """Prepares the examples of a step that are to be perturbed, shared out by rows, and the field of its charges.
 
         Args:
@@ -56,7 +63,7 @@ class Charges(NamedTuple):
           dataset: see `of_dataset`.
 
         Returns:
-          The examples in network units; their labels; the field, None where the method needs none.
+          The examples in network units; what is given of each; the field, None where the method needs none.
         """
         scaling, devices = self.scaling, self.devices
         if self.reference == "batch":
@@ -65,11 +72,17 @@ class Charges(NamedTuple):
             field = batch_field(flatten(data), self.chunk_size, devices, self.dimensions)
             first = lambda rows: devices.split(devices.replicate(rows[: self.small_batch_size]))
             label = None if batch.label is None else first(devices.gather(batch.label))
-            return first(data), label, field
-        data = scaling.augment(key, batch.stored, devices.split(batch.index))
+            return first(data), Context(label=label), field
+        index = devices.split(batch.index)
+        data = scaling.augment(key, batch.stored, index)
+        context = Context(label=None if batch.label is None else jnp.asarray(batch.label))
+        if self.augmentation:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+            by = augmentation.draw(jax.vmap(lambda k: jax.random.fold_in(k, _TRANSFORMATION))(keys), self.augmentation)
+            data, context = augmentation.transformed(data, by), context._replace(augmentation=by.numbers)
         options = self.chunk_size, devices, self.dimensions
         field = None if dataset is None else dataset_field(scaling, key, dataset, *options)
-        return data, None if batch.label is None else jnp.asarray(batch.label), field
+        return data, context, field
 
 
 def batch_field(charges: Float[Array, "R N"], chunk_size: int, devices: Devices, dimensions: float) -> Field:

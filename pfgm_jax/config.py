@@ -4,11 +4,10 @@ import math
 
 import ml_collections
 
-from pfgm_jax import build, config_fields, datasets, models, ranges
+from pfgm_jax import build, config_conflicts, config_fields, datasets, models, ranges
 from pfgm_jax.config_files import differences, get, put
 from pfgm_jax.config_ranges import RANGES
 from pfgm_jax.errors import InputError, named_by
-from pfgm_jax.methods.base import Method
 from pfgm_jax.registry import FEATURES, METHODS, MODELS
 
 # Fields of data that may be 0 or (), which stands for "from the data".
@@ -19,6 +18,7 @@ _IDENTITY = (
     *FROM_DATA,
     "data.centered",
     "data.uniform_dequantization",
+    "data.augmentation",
     "model.ema_profiles",
     "training.sde",
     "model.name",
@@ -43,28 +43,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
     MODELS[get(config, "model.name")]
     FEATURES[get(config, "eval.features")]
     build.create_divergence(config)
-    data, training, model = config.data, config.training, config.model
-    if data.levels and (data.shift or data.scale):
-        raise InputError(
-            f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move vectors, not grey levels "
-            "of images; set them to () and 0"
-        )
-    if training.small_batch_size > training.batch_size:
-        raise InputError(
-            f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
-            f"{training.batch_size}; perturb at most as many points as are drawn"
-        )
-    if model.sigma_max <= model.sigma_min:
-        raise InputError(
-            f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
-            "larger one"
-        )
+    config_conflicts.check_fields(config)
     method, sampler = build.create_method(config), build.create_sampler(config)
     solver = build.create_ode_solver(config)
     # An option that is wrong is wrong also if it is not used now.
     unused = build.create_unused_samplers(config, {*sampler.fields.values(), *solver.fields.values()})
     if not sampler.supports(method):
-        able, kind = build.samplers_of(method), repr(training.sde)
+        able, kind = build.samplers_of(method), repr(config.training.sde)
         if isinstance(method, sampler.requires):
             kind += f" with D = {method.kernel_dimensions:g}, whose noise is not Gaussian"
         raise InputError(
@@ -73,29 +58,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
     with named_by(sampler.fields):
         sampler.check_method(method)
-    _validate_targets(config, method)
+    config_conflicts.check_targets(config, method)
     if not method.unfitted:
         for each in (sampler, solver, *unused):
             with named_by(each.fields):
                 each.check_levels(method.t_prior, method.t_data)
-
-
-def _validate_targets(config: ml_collections.ConfigDict, method: Method) -> None:
-    """Checks that a method can learn from what a config says."""
-    training = config.training
-    with named_by({"reference": "training.field_reference"}):
-        method.check_reference(training.field_reference)
-    if training.pairs and not method.takes_pairs:
-        able = [name for name in METHODS if METHODS[name].takes_pairs]
-        raise InputError(
-            f"training.pairs is {training.pairs!r}, but {training.sde!r} does not train on pairs; choose "
-            f"training.sde {' or '.join(able)}, or set training.pairs to ''"
-        )
-    if training.pairs and training.field_reference not in ("", "example"):
-        raise InputError(
-            f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
-            "of its own; set training.field_reference to 'example'"
-        )
 
 
 def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:
@@ -204,6 +171,11 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             f"{len(dataset.train)} training examples; draw at most as many"
         )
     if not dataset.levels:
+        if config.data.augmentation:
+            raise InputError(
+                f"data.augmentation is {config.data.augmentation}, but {config.data.dataset} holds vectors, which are "
+                "not transformed; set it to 0"
+            )
         _fill_in_vector_scaling(config, dataset)
     validate_network(config)
     statistics = datasets.DataStatistics(build.create_scaling(config), dataset.train)

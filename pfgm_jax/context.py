@@ -16,6 +16,7 @@ class Context(NamedTuple):
     image: Num[Array | np.ndarray, "b ..."] | None = None  # a picture that conditions the answer
     known: Num[Array | np.ndarray, "b ..."] | None = None  # what is known of an image to be restored
     mask: Num[Array | np.ndarray, "b ..."] | None = None  # where it is known
+    augmentation: Num[Array | np.ndarray, "b 9"] | None = None  # how it was transformed; see `datasets.augmentation`
 
 
 NO_CONTEXT = Context()

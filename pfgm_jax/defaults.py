@@ -80,6 +80,8 @@ def _data() -> ml_collections.ConfigDict:
     data.scale = 0.0  # what vectors are then divided by; 0: from the data, to a standard deviation of 1/2
     data.centered = True  # images in [-1, 1]; False: in [0, 1]
     data.random_flip = True  # mirror training images left to right, at random
+    # Probability of each of EDM's geometric transformations of images, of which the network is told; in [0, 1].
+    data.augmentation = 0.0
     data.uniform_dequantization = False  # add noise of one grey level, as likelihoods ask for
     return data
 
@@ -251,7 +253,9 @@ def _model() -> ml_collections.ConfigDict:
     model.progressive_input = "none"  # how a pyramid of the input joins each level: none, input_skip or residual
     model.progressive = "none"  # how a pyramid of outputs is built up: none, output_skip or residual
     model.progressive_combine = "sum"  # how input_skip joins: sum or cat
-    model.embedding_type = "positional"  # of z: positional, or fourier (of log z)
+    # Of z: positional, positional_log (of a quarter of log z, as in EDM), or fourier (of log z; of EDM's quarter with a
+    # fourth of the scale).
+    model.embedding_type = "positional"
     model.fourier_scale = 16.0  # standard deviation of the Fourier frequencies; > 0
     model.conditional = True  # show z to the network
     model.skip_rescale = True  # divide sums of branches by the square root of 2

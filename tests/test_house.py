@@ -33,7 +33,7 @@ LAYERS = [
     ["sampling", "latents", "likelihood", "pieces"],
     ["config_fields"],
     ["config_files", "training.profiles", "training.state", "training.writers", "metrics"],
-    ["config_ranges"],
+    ["config_ranges", "config_conflicts"],
     ["build", "checkpoints"],
     ["config", "generator"],
     ["trained_model", "training.losses", "training.step", "training.callbacks", "training.loop", "training"],

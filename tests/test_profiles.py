@@ -46,8 +46,8 @@ def test_lengths_that_no_profile_has_are_refused(length):
 def test_averages_are_the_weighted_sums_of_their_profiles():
     lengths, steps = (0.05, 0.1, profiles.LONGEST), 200
     optimizer = optax.chain(optax.sgd(1.0), profiles.averaging(lengths))
-    walk = np.cumsum(np.random.default_rng(0).normal(size=(steps + 1, 5)), axis=0).astype(np.float32)
-    params = {"a": jnp.asarray(walk[0])}
+    walk: Any = np.cumsum(np.random.default_rng(0).normal(size=(steps + 1, 5)), axis=0).astype(np.float32)
+    params: Any = {"a": jnp.asarray(walk[0])}
     state: Any = optimizer.init(params)
     step = jax.jit(optimizer.update)
     for after in walk[1:]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 
@@ -27,11 +27,18 @@ class Network(nn.Module):
         "sigmas",
         "largest_label",
         "unit_points",
+        "told_of_augmentation",
     )
     # Ranges of attributes that this network alone has.
     ranges: ClassVar[Mapping[str, Range]] = {}
     # Whether the network accepts vectors [B, 1, 1, N].
     takes_vectors: ClassVar[bool] = False
+
+    @classmethod
+    def takes_augmentation(cls, model: Any) -> bool:
+        """Says whether the network of a `config.model` can be shown how images were transformed."""
+        del model
+        return False
 
     @classmethod
     def attributes(cls) -> list[str]:

@@ -11,8 +11,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from pfgm_jax.context import Context
 from pfgm_jax.models import resample
 
+# How many numbers describe a transformation; see `datasets.augmentation`.
+AUGMENTATION = 9
 Activation = Callable[[Array], Array]
 ACTIVATIONS: dict[str, Activation] = {
     "swish": nn.silu,
@@ -83,6 +86,13 @@ def positional_embedding(t: Float[Array, " B"], features: int, longest: float = 
     angles = t[:, None] * frequencies[None]
     embedding = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
     return jnp.pad(embedding, ((0, 0), (0, features % 2)))
+
+
+def with_augmentation(embedding: Float[Array, "B E"], context: Context) -> Float[Array, "B E"]:
+    """Adds a linear map of how images were transformed, zeros where nothing is said; a layer of the calling module."""
+    numbers = jnp.zeros((len(embedding), AUGMENTATION)) if context.augmentation is None else context.augmentation
+    layer = nn.Dense(embedding.shape[1], use_bias=False, kernel_init=default_init(), name="augmentation")
+    return embedding + layer(jnp.asarray(numbers))
 
 
 class AttentionBlock(nn.Module):

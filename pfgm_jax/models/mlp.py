@@ -1,7 +1,7 @@
 """A residual multilayer perceptron for vectors."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ class MLP(Network):
       num_res_blocks: number of residual layers.
       largest_label: the level of which others are a share, if levels are times or labels; None: they are noise levels,
         of the length of what is added to the points.
+      told_of_augmentation: whether it is shown how images were transformed, see `datasets.augmentation`.
       unit_points: whether points are scaled to a variance near 1, whatever their noise level.
       octaves: number of frequencies at which positions are shown too, each twice the one before; a perceptron hardly
         learns what changes from place to place without them.
@@ -40,6 +41,13 @@ class MLP(Network):
     octaves: int = 0
     largest_label: float | None = None
     unit_points: bool = False
+    told_of_augmentation: bool = False
+
+    @classmethod
+    def takes_augmentation(cls, model: Any) -> bool:
+        """Says that it can be shown how images were transformed."""
+        del model
+        return True
 
     @nn.compact
     def __call__(
@@ -49,7 +57,7 @@ class MLP(Network):
         context: Context = NO_CONTEXT,
         train: bool = False,
     ) -> Float[Array, "B H W out"]:
-        del context, train
+        del train
         flat = x.reshape(len(x), -1)
         # With labels, points stay of the size of the data.
         grows = self.largest_label is None and not self.unit_points
@@ -64,6 +72,8 @@ class MLP(Network):
         angles = jnp.concatenate([wave.reshape(len(x), -1) for wave in waves], axis=1)
         h = jnp.concatenate([h, jnp.sin(angles), jnp.cos(angles)], axis=1)
         h = layers.dense(self.nf, "in")(h)
+        if self.told_of_augmentation:
+            h = layers.with_augmentation(h, context)
         for i in range(self.num_res_blocks):
             y = nn.silu(layers.dense(self.nf, f"block_{i}_0")(nn.LayerNorm(name=f"norm_{i}")(h)))
             h = h + layers.dense(self.nf, f"block_{i}_1", init_scale=0.1)(y)

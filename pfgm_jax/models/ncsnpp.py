@@ -32,9 +32,11 @@ class NCSNpp(Network):
       progressive_input: 'none', or how a pyramid of the input joins each level: 'input_skip' or 'residual'.
       progressive: 'none', or how a pyramid of outputs is built up: 'output_skip' or 'residual'.
       progressive_combine: how 'input_skip' joins: 'sum' or 'cat'.
-      embedding_type: 'positional' embedding of the level, or 'fourier' embedding of its logarithm.
+      embedding_type: 'positional' embedding of the level, 'positional_log' of a quarter of its logarithm as in EDM, or
+        'fourier' embedding of its logarithm.
       fourier_scale: standard deviation of the Fourier frequencies.
       conditional: whether residual blocks receive the embedding.
+      told_of_augmentation: whether these are shown how the images were transformed, see `datasets.augmentation`.
       centered: whether images are in [-1, 1] rather than [0, 1].
       sigmas: noise levels to divide the output by; () for no division. With 'fourier' the network's level is the noise
         level; with 'positional' it is an index into these.
@@ -63,6 +65,7 @@ class NCSNpp(Network):
     embedding_type: str = "positional"
     fourier_scale: float = 16.0
     conditional: bool = True
+    told_of_augmentation: bool = False
     centered: bool = True
     sigmas: tuple[float, ...] = ()
     nonlinearity: str = "swish"
@@ -76,6 +79,11 @@ class NCSNpp(Network):
     def expects_labels(self) -> bool:
         """Whether `level` is the index of a noise level, if the network divides by noise levels."""
         return self.embedding_type == "positional"
+
+    @classmethod
+    def takes_augmentation(cls, model: Any) -> bool:
+        """Says whether residual blocks receive the embedding."""
+        return bool(model.conditional)
 
     def check_images(self, height: int, width: int) -> None:
         """Checks the size of images.
@@ -100,9 +108,8 @@ class NCSNpp(Network):
         context: Context = NO_CONTEXT,
         train: bool = False,
     ) -> Float[Array, "B H W out"]:
-        del context
         act = layers.ACTIVATIONS[self.nonlinearity]
-        parts = _Parts(self, self._embedding(level, act), act, train)
+        parts = _Parts(self, self._embedding(level, context, act), act, train)
         x = x if self.centered else 2.0 * x - 1.0
         h, skips = self._down(x, parts)
 
@@ -157,13 +164,18 @@ class NCSNpp(Network):
                 h = parts.change_size(h, "up", f"up_{i}_resample")
         return pyramid if self.progressive == "output_skip" else head("conv_out")(parts.normed(h, "norm_out"))
 
-    def _embedding(self, level: Float[Array, " B"], act: layers.Activation) -> Float[Array, "B E"] | None:
+    def _embedding(
+        self, level: Float[Array, " B"], context: Context, act: layers.Activation
+    ) -> Float[Array, "B E"] | None:
         if self.embedding_type == "fourier":
             embedding = layers.FourierEmbedding(self.nf, self.fourier_scale, name="fourier")(jnp.log(level))
         else:
-            embedding = layers.positional_embedding(level, self.nf)
+            shown = level if self.embedding_type == "positional" else 0.25 * jnp.log(level)
+            embedding = layers.positional_embedding(shown, self.nf)
         if not self.conditional:
             return None
+        if self.told_of_augmentation:
+            embedding = layers.with_augmentation(embedding, context)
         embedding = layers.dense(4 * self.nf, "embed_0")(embedding)
         return layers.dense(4 * self.nf, "embed_1")(act(embedding))
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from pfgm_jax import sharding
 from pfgm_jax.charges import Charges
-from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets.pipeline import Batch
 from pfgm_jax.methods.base import Method, TrainingPair
 from pfgm_jax.sharding import ROWS, WHOLE, SharedRows
@@ -44,8 +44,8 @@ class Objective:
           dataset: stored examples whose field is the target, if it is that of the whole data set; else None.
         """
         key_augment, key_pair = jax.random.split(key)
-        data, label, field = self.charges.examples_and_field(key_augment, batch, dataset)
-        return self.method.training_pair(key_pair, data, Context(label=label), field)
+        data, context, field = self.charges.examples_and_field(key_augment, batch, dataset)
+        return self.method.training_pair(key_pair, data, context, field)
 
     def sum_of_losses(self, params: PyTree, pair: TrainingPair, keys: jax.Array | None) -> Float[Array, ""]:
         """Sums the losses of examples.

@@ -1,0 +1,72 @@
+"""Fields of a config that contradict each other."""
+
+import ml_collections
+
+from pfgm_jax.errors import InputError, named_by
+from pfgm_jax.methods.base import Method
+from pfgm_jax.registry import METHODS, MODELS
+
+
+def check_fields(config: ml_collections.ConfigDict) -> None:
+    """Checks fields whose values are each in range beside one another.
+
+    Raises:
+      InputError: two contradict each other.
+    """
+    data, training, model = config.data, config.training, config.model
+    if data.levels and (data.shift or data.scale):
+        raise InputError(
+            f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move vectors, not grey levels "
+            "of images; set them to () and 0"
+        )
+    if training.small_batch_size > training.batch_size:
+        raise InputError(
+            f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
+            f"{training.batch_size}; perturb at most as many points as are drawn"
+        )
+    if model.sigma_max <= model.sigma_min:
+        raise InputError(
+            f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
+            "larger one"
+        )
+
+
+def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
+    """Checks that a method can learn from what a config says.
+
+    Raises:
+      InputError: it cannot.
+    """
+    _check_augmentation(config)
+    training = config.training
+    with named_by({"reference": "training.field_reference"}):
+        method.check_reference(training.field_reference)
+    if training.pairs and not method.takes_pairs:
+        able = [name for name in METHODS if METHODS[name].takes_pairs]
+        raise InputError(
+            f"training.pairs is {training.pairs!r}, but {training.sde!r} does not train on pairs; choose "
+            f"training.sde {' or '.join(able)}, or set training.pairs to ''"
+        )
+    if training.pairs and training.field_reference not in ("", "example"):
+        raise InputError(
+            f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
+            "of its own; set training.field_reference to 'example'"
+        )
+
+
+def _check_augmentation(config: ml_collections.ConfigDict) -> None:
+    """Checks that what is learned, and the network, suit the augmentation."""
+    if not config.data.augmentation:
+        return
+    training, given = config.training, f"data.augmentation is {config.data.augmentation}"
+    reference = training.field_reference or METHODS[training.sde].references[0]
+    if reference != "example" or training.pairs:
+        raise InputError(
+            f"{given}, with which each image has a target of its own; set training.field_reference to 'example' and "
+            "training.pairs to '', or data.augmentation to 0"
+        )
+    if not MODELS[config.model.name].takes_augmentation(config.model):
+        raise InputError(
+            f"{given}, but the network {config.model.name!r}, with these options, is not told of it; choose model.name "
+            "ncsnpp with model.conditional=True, or mlp, or set data.augmentation to 0"
+        )
