@@ -30,7 +30,7 @@ def check(found):
     prior = np.asarray(model_of().method.prior_sample(keys.sample_keys(keys.Keys.from_seed(SEED).samples, len(LABELS))))
     prior = prior[:, 0, 0, 0]
     solvers = [name for name in found if "," in name]
-    assert len(solvers) == 8
+    assert len(solvers) == 9
     for name in solvers:
         expected = LABELS + (prior - LABELS) * (0.3 / 20)
         np.testing.assert_allclose(found[name]["samples"], expected, rtol=0, atol=2e-3, err_msg=name)

@@ -192,3 +192,12 @@ def test_results_of_before_a_field_existed_are_found_while_it_has_its_default(wo
     assert run_lib.sample(config_of_samples(), workdir) == folder
     assert contents(folder) == before
     assert run_lib.sample(config_of_samples(**{"sampling.eta": 0.5}), workdir) != folder
+
+
+def test_results_of_before_a_group_of_fields_existed_are_found_too(workdir):  # noqa: F811
+    record = {"step": 3, "sampling": {"N": 100}, "pfgmpp": {"D": 0.0, "sigma_min": 0.002, "sigma_max": 80.0}}
+    before = {name: value for name, value in record.items() if name != "pfgmpp"}
+    folder = results.claim(workdir / "samples", "of-before", before)
+    assert results.claim(workdir / "samples", "of-before", record) == folder
+    record["pfgmpp"]["D"] = 8.0
+    assert results.claim(workdir / "samples", "of-before", record) != folder

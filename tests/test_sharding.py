@@ -97,12 +97,12 @@ def on_devices(shared_folder):
     return folder, [json.loads(line) for line in collectives.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("charges", ["batch", "dataset"])
-def test_training_does_not_depend_on_devices_or_microbatches(on_devices, charges):
+@pytest.mark.parametrize(("charges", "devices"), [("batch", "11248"), ("dataset", "11248"), ("kernel", "14")])
+def test_training_does_not_depend_on_devices_or_microbatches(on_devices, charges, devices):
     folder, _ = on_devices
     expected = result_of(folder / f"1-{charges}-1")
     runs = sorted(folder.glob(f"*-{charges}-*"))
-    assert len(runs) == 5 and {run.name[0] for run in runs} == set("1248")
+    assert [run.name[0] for run in runs] == [*devices]
     for run in runs:
         assert_close(result_of(run), expected)
 
@@ -121,7 +121,13 @@ def test_what_several_devices_saved_is_continued_on_one(on_devices, tmp_path):
 
 def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
     _, compiled = on_devices
-    assert [case[:2] for case in compiled] == [["batch", 1], ["batch", 2], ["dataset", 1], ["dataset", 2]]
+    assert [case[:2] for case in compiled] == [
+        ["batch", 1],
+        ["batch", 2],
+        ["dataset", 1],
+        ["dataset", 2],
+        ["kernel", 1],
+    ]
     for charges, _, found in compiled:
         rows, parameters = found.pop("rows"), found.pop("parameters")
         # With the gradients go the loss and the request to stop.
@@ -138,7 +144,7 @@ def test_training_by_two_processes_is_that_of_one(on_devices, tmp_path):
     folder, _ = on_devices
     finish(start_processes("-m", "tests.train_on_devices", str(tmp_path), "4"))
     runs = sorted(tmp_path.iterdir())
-    assert [run.name for run in runs] == ["4-batch-2", "4-dataset-1"]
+    assert [run.name for run in runs] == ["4-batch-2", "4-dataset-1", "4-kernel-1"]
     for run in runs:
         assert_close(result_of(run), result_of(folder / f"1-{run.name.split('-')[1]}-1"))
     config = config_of("batch", 2)

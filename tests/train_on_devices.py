@@ -23,13 +23,17 @@ from pfgm_jax.training import step
 from pfgm_jax.training.state import create_optimizer, create_state
 from tests.test_run_lib import small_digits
 
-CHARGES, MICROBATCHES = ("batch", "dataset"), (1, 2)
+# "kernel" is PFGM++ with the data set as target, whose kernel has D = 8.
+CASES = [*itertools.product(("batch", "dataset"), (1, 2)), ("kernel", 1)]
 
 
 def config_of(charges, accumulate):
     config = small_digits()
     training = config.training
-    training.field_reference, training.accumulate, training.field_chunk = charges, accumulate, 30
+    training.accumulate, training.field_chunk = accumulate, 30
+    training.field_reference = "dataset" if charges == "kernel" else charges
+    if charges == "kernel":
+        training.sde, config.pfgmpp.D = "pfgmpp", 8.0
     training.log_freq, training.batch_size, training.small_batch_size = 1, 96, 32
     return config
 
@@ -69,7 +73,7 @@ def main():
     sharding.start_processes(multihost=False)
     largest = max(map(int, counts))
     for count in map(int, counts):
-        for charges, accumulate in itertools.product(CHARGES, MICROBATCHES):
+        for charges, accumulate in CASES:
             config = config_of(charges, accumulate)
             if count == largest and jax.process_count() == 1:
                 print(json.dumps([charges, accumulate, collectives(config, first(count))]))

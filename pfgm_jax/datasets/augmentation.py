@@ -87,7 +87,8 @@ def transformed(images: Float[Array, "b H W C"], by: Transformation) -> Float[Ar
     An image that is only flipped keeps its values exactly.
     """
     height, width = images.shape[1:3]
-    y, x = jnp.meshgrid(jnp.arange(height) - (height - 1) / 2, jnp.arange(width) - (width - 1) / 2, indexing="ij")
+    from_centre = lambda size: jnp.arange(float(size)) - (size - 1) / 2
+    y, x = jnp.meshgrid(from_centre(height), from_centre(width), indexing="ij")
     moved = (
         x[None] - (SHIFT * width * by.shift_x)[:, None, None],
         y[None] - (SHIFT * height * by.shift_y)[:, None, None],
