@@ -33,11 +33,6 @@ from tests.test_run_lib import small_digits
 
 def config_of(sde: str = "pfgmpp", /, **overrides: Any) -> Any:
     fields = {"eval.num_samples": 40, "eval.num_images": 3, "eval.enable_bpd": True, "sampling.num_samples": 4}
-        "eval.num_samples": 40,
-        "eval.num_images": 3,
-        "eval.enable_bpd": True,
-        "sampling.num_samples": 4,
-    }
     return small_digits(**{"training.sde": sde, **fields, **overrides})
 
 
@@ -80,7 +75,12 @@ def test_a_network_trained_with_one_dimension_is_sampled_and_continued_with_anot
     keys = sample_keys(Keys.from_seed(2).samples, 4)
     stretch = jax.vmap(lambda key: kernel.stretch(jax.random.fold_in(key, 0x73747265), (), 16))(keys)
     normal = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys)
-    start = model.method.prior_std * stretch[:, None, None, None] * normal
+    start = (
+        math.exp(model.method.t_prior)
+        * math.sqrt(1 + math.exp(-2 * model.method.t_prior))
+        * stretch[:, None, None, None]
+        * normal
+    )
     solved = solve_ode(model.solver, model.method, model.net, start, model.method.t_prior, model.method.t_data)
     expected = model.method.denoise(model.net, jnp.asarray(solved.x), model.method.t_data)
     np.testing.assert_allclose(drawn.x, expected, rtol=1e-3, atol=1e-3)

@@ -130,8 +130,10 @@ def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
     ]
     for charges, _, found in compiled:
         rows, parameters = found.pop("rows"), found.pop("parameters")
-        # With the gradients go the loss and the request to stop.
-        assert found.pop("all-reduce") == [parameters + 2]
+        # With the gradients go the loss and the request to stop. The noise of a kernel is drawn until no device rejects
+        # any, of which they tell each other in one number.
+        *others, gradients = sorted(found.pop("all-reduce"))
+        assert gradients == parameters + 2 and set(others) <= ({1} if charges == "kernel" else set())
         if charges == "batch":
             assert found == {"all-gather": [rows * 64]}
         else:
