@@ -59,7 +59,7 @@ def test_every_mode_works(runs, own_cache):  # noqa: F811
     # Without noise they are the samples of the solver. Of those with it, evaluations are the same.
     assert noise[0]["fid"] == pytest.approx(report["fid"], rel=1e-6)
     assert len({p["fid"] for p in noise}) == len(noise) and {p["evaluations"] for p in noise} == {11}
-    model = pfgm_jax.load(runs / "pfgmpp", **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
+    model = pfgm_jax.load(runs / "pfgmpp", None, **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
     test = build.load_dataset(config).test[:3]
     assert np.abs(model.decode(model.encode(test)).astype(int) - test.astype(int)).max() <= 1
 
@@ -70,17 +70,13 @@ def test_a_network_trained_with_one_dimension_is_sampled_and_continued_with_anot
     other = run_lib.sample(config_of("vpsde", **{"pfgmpp.D": 16.0}), folder)
     assert other != plain and json.loads((other / "record.json").read_text())["pfgmpp"]["D"] == 16.0
     # What is sampled is the ODE of the same network, from the prior of D: the same directions, other norms.
-    model = pfgm_jax.load(folder, **{"pfgmpp.D": 16.0})
+    model = pfgm_jax.load(folder, None, **{"pfgmpp.D": 16.0})
     (drawn,) = model.draw(4, seed=2)
     keys = sample_keys(Keys.from_seed(2).samples, 4)
     stretch = jax.vmap(lambda key: kernel.stretch(jax.random.fold_in(key, 0x73747265), (), 16))(keys)
     normal = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys)
-    start = (
-        math.exp(model.method.t_prior)
-        * math.sqrt(1 + math.exp(-2 * model.method.t_prior))
-        * stretch[:, None, None, None]
-        * normal
-    )
+    scale = math.sqrt(1 + math.exp(2 * model.method.t_prior))  # 1 / α, of VP
+    start = scale * stretch[:, None, None, None] * normal
     solved = solve_ode(model.solver, model.method, model.net, start, model.method.t_prior, model.method.t_data)
     expected = model.method.denoise(model.net, jnp.asarray(solved.x), model.method.t_data)
     np.testing.assert_allclose(drawn.x, expected, rtol=1e-3, atol=1e-3)
