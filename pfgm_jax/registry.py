@@ -91,13 +91,13 @@ SAMPLERS = Registry(
         "euler": "pfgm_jax.samplers.multistep:Euler",
         "dpmpp_2m": "pfgm_jax.samplers.multistep:DPMpp2M",
         "dpmpp_3m": "pfgm_jax.samplers.multistep:DPMpp3M",
-        "disturbed_heun": "pfgm_jax.samplers.disturbed:DisturbedHeun",
         "ddim": "pfgm_jax.samplers.stochastic:DDIM",
         "ddpm": "pfgm_jax.samplers.stochastic:DDPM",
         "sde_dpmpp_2m": "pfgm_jax.samplers.stochastic:SDEDPMpp2M",
         "edm": "pfgm_jax.samplers.churn:Churn",
         "pc": "pfgm_jax.samplers.predictor_corrector:PredictorCorrector",
         "annealed_langevin": "pfgm_jax.samplers.langevin:AnnealedLangevin",
+        "disturbed_heun": "pfgm_jax.samplers.disturbed:DisturbedHeun",
     },
 )
 
