@@ -19,7 +19,6 @@ _IDENTITY = (
     "data.centered",
     "data.uniform_dequantization",
     "data.augmentation",
-    "model.ema_profiles",
     "training.sde",
     "model.name",
     "model.scale_by_sigma",

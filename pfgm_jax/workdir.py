@@ -58,6 +58,11 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     if (workdir / "config.json").is_file():
         saved = config_files.read(workdir)
         config_lib.check_same_model(config, saved)
+        if differing := config_files.differences(config, saved, ["model.ema_profiles"]):
+            raise InputError(
+                f"the workdir holds a run with other averages: {differing[0]}. Choose another --workdir, or set this "
+                "field back"
+            )
     begun = _has_checkpoints(workdir)
     if config.training.restart and begun:
         raise InputError(

@@ -128,6 +128,10 @@ def test_the_command_makes_a_run_of_it(runs, tmp_path):
     model = pfgm_jax.load(made)
     jax.tree.map(np.testing.assert_array_equal, model.params, expected.ema_params)
     assert model.sample(2).shape == (2, 8, 8, 1)
+    # For sampling a config need not name the averages.
+    config = config_of()
+    config.sampling.num_samples = 2
+    assert run_lib.sample(config, made).is_dir()
     # It can be trained further, from the raw parameters.
     config = config_of(*KEPT[0])
     config.training.n_iters = 241
@@ -144,7 +148,7 @@ def test_what_cannot_be_reconstructed_is_refused(runs, tmp_path):
     run_lib.train(config, tmp_path / "plain")
     with pytest.raises(InputError, match="a run that kept no averages; train with --config.model.ema_profiles"):
         averaging.reconstruct(tmp_path / "plain", 0.1)
-    with pytest.raises(InputError, match=r"of another model: model.ema_profiles is \[0.05, 0.1\], and was \[\]"):
+    with pytest.raises(InputError, match=r"a run with other averages: model.ema_profiles is \[0.05, 0.1\], and was"):
         run_lib.train(config_of(0.05, 0.1), tmp_path / "plain")
     state, config = averaging.reconstruct(folder / "0.05-0.1", 0.1)
     with pytest.raises(InputError, match="--output is .*plain, which is a file or not empty; name a new folder"):
