@@ -14,15 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import run_lib
-from pfgm_jax import build, charts, config_files, evaluation
+from pfgm_jax import build, charts, config_files, evaluation, robustness
 from pfgm_jax.commands import command_line
-from pfgm_jax.quantization import quantized
-from pfgm_jax.robustness import disturbed, quality
 from pfgm_jax.trained_model import TrainedModel, load_with
 
 STEPS = (4, 6, 8, 12, 17, 30, 50)
-ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
-BITS = (4, 5, 6, 7, 8, 9)
 STEPS_OF_CURVES, SAMPLES_OF_CURVES = 17, 2000
 
 
@@ -53,11 +49,10 @@ def curves_of(workdir: Path) -> dict[str, list[dict[str, float]]]:
         other.sampling.N = steps
         return TrainedModel(other, model.params, model.step)
 
-    of_bits = lambda bits: TrainedModel(with_heun, quantized(model.params, bits), model.step)
     return {
-        "noise": [{"alpha": a, **quality(workdir, disturbed(model, a), compare)} for a in ALPHAS],
-        "quantization": [{"bits": bits, **quality(workdir, of_bits(bits), compare)} for bits in BITS],
-        "steps": [{"steps": steps, **quality(workdir, of_steps(steps), compare)} for steps in STEPS],
+        "noise": robustness.noise_points(workdir, model, compare, robustness.ALPHAS),
+        "quantization": robustness.quantization_points(workdir, model, compare, robustness.BITS),
+        "steps": [{"steps": n, **robustness.quality(workdir, of_steps(n), compare)} for n in STEPS],
     }
 
 
@@ -81,6 +76,9 @@ def main() -> None:
     for name, r in rows:
         bits = f"{r['bits_per_dim']:10.3f}{r['bits_per_dim_standard_error']:12.3f}{r['bits_per_dim_unsolved']:10}"
         print(f"{name:10}{r['fid']:9.4f}{r['evaluations']:13.1f}{bits}")
+    with charts.axes(arguments.pictures / "pfgmpp_table.png", "linear") as axes:
+        for field, label in (("fid", "Fréchet distance"), ("bits_per_dim", "bits per dimension of test digits")):
+            axes.plot([name for name, _ in rows], [r[field] for _, r in rows], "o", label=label)
     drawn = {
         "noise": ("alpha", "noise added after each step, in units of the noise level", "linear"),
         "quantization": ("bits", "bits of a weight", "linear"),

@@ -19,6 +19,9 @@ from pfgm_jax.training.state import TrainState, create_optimizer, create_state
 
 log = logging.getLogger("pfgm_jax")
 
+# How far the weights of an average may be from those that are wanted, relative to their size, without a warning.
+FARTHEST = 0.1
+
 
 def reconstruct(
     workdir: Folder, length: float, step: int | None = None
@@ -49,15 +52,26 @@ def reconstruct(
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         state, read = _reader(config, checkpoints, step)
         last, count = int(state.step), int(state.opt_state[-1].count)
+        if not count:
+            raise InputError(
+                f"the checkpoint of step {last} in {workdir} holds no averages yet; train further, or choose another"
+            )
         before = last - count  # steps of a run that kept no averages yet
         steps = [s for s in checkpoints.steps() if before < s <= last]
         known = [profiles.Profile(s - before, exponent) for s in steps for exponent in exponents]
-        shares = profiles.coefficients(known, profiles.Profile(count, wanted_exponent)).reshape(len(steps), -1)
+        shares, off = profiles.coefficients(known, profiles.Profile(count, wanted_exponent))
+        shares = shares.reshape(len(steps), -1)
         total: PyTree = jax.tree.map(lambda p: np.zeros(p.shape), state.params)  # float64: shares have both signs
         for s, of_step in zip(steps, shares, strict=True):
             for share, average in zip(of_step, averages_of(read(s)), strict=True):
                 total = jax.tree.map(lambda t, a, share=share: t + share * np.asarray(a, np.float64), total, average)
-    log.info("The average of length %g after step %d, from those of steps %s", length, last, steps)
+    log.info("The average of length %g after step %d, from those of %d checkpoints", length, last, len(steps))
+    if off > FARTHEST:
+        log.warning(
+            "Its weights are off by %.0f %%: keep more checkpoints (training.snapshot_freq), or choose a length nearer "
+            "to model.ema_profiles",
+            100 * off,
+        )
     average = jax.tree.map(lambda t, p: t.astype(p.dtype), total, state.params)
     return dataclasses.replace(state, ema_params=average), config
 
@@ -84,14 +98,23 @@ def _reader(
     return read(step), read
 
 
+def check_new(workdir: Folder) -> None:
+    """Checks that nothing is in a folder.
+
+    Raises:
+      InputError: something is.
+    """
+    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
+        raise InputError(f"--output is {workdir}, which is a file or not empty; name a new folder")
+
+
 def write(workdir: Folder, state: TrainState, config: ml_collections.ConfigDict) -> None:
     """Writes a workdir with one checkpoint, which every mode can use.
 
     Raises:
       InputError: the folder is not new.
     """
-    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
-        raise InputError(f"--output is {workdir}, which is a file or not empty; name a new folder")
+    check_new(workdir)
     config_files.make_folder(workdir)
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         checkpoints.save(state, config_files.to_dict(config))

@@ -109,6 +109,7 @@ def validate_network(config: ml_collections.ConfigDict) -> None:
     height, width, channels = build.image_shape(config)
     with named_by({"name": "model.name", **{field: f"model.{field}" for field in config.model}}):
         models.check_images(network, height, width, channels)
+    config_conflicts.check_embedding(config)
     if config.model.get("scale_by_sigma") and network.expects_labels:
         _validate_labels(config)
 

@@ -1,5 +1,7 @@
 """Fields of a config that contradict each other."""
 
+import math
+
 import ml_collections
 
 from pfgm_jax.errors import InputError, named_by
@@ -29,6 +31,12 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
             f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
             "larger one"
         )
+    pfgmpp = config.pfgmpp
+    if pfgmpp.sigma_max <= pfgmpp.sigma_min:
+        raise InputError(
+            f"pfgmpp.sigma_max is {pfgmpp.sigma_max}, not above pfgmpp.sigma_min, which is {pfgmpp.sigma_min}; give a "
+            "larger one"
+        )
 
 
 def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
@@ -38,6 +46,7 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
       InputError: it cannot.
     """
     _check_augmentation(config)
+    _check_dimensions(config, method)
     training = config.training
     with named_by({"reference": "training.field_reference"}):
         method.check_reference(training.field_reference)
@@ -52,6 +61,18 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
             f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
             "of its own; set training.field_reference to 'example'"
         )
+
+
+def _check_dimensions(config: ml_collections.ConfigDict, method: Method) -> None:
+    """Checks that a method has as many additional dimensions as a config says, and what it learns from has too."""
+    training, given = config.training, f"pfgmpp.D is {config.pfgmpp.D:g}"
+    if config.pfgmpp.D not in (0, method.kernel_dimensions):
+        raise InputError(
+            f"{given}, but {training.sde!r} has {method.kernel_dimensions:g}; choose training.sde pfgmpp, or set "
+            "pfgmpp.D to 0"
+        )
+    if training.pairs and not math.isinf(method.kernel_dimensions):
+        raise InputError(f"{given}, but training.pairs hold Gaussian noise; set pfgmpp.D to 0 or inf")
 
 
 def _check_augmentation(config: ml_collections.ConfigDict) -> None:
@@ -69,4 +90,19 @@ def _check_augmentation(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"{given}, but the network {config.model.name!r}, with these options, is not told of it; choose model.name "
             "ncsnpp with model.conditional=True, or mlp, or set data.augmentation to 0"
+        )
+
+
+def check_embedding(config: ml_collections.ConfigDict) -> None:
+    """Checks that the network is not shown the logarithm of a label that may be 0; the config may lack fields.
+
+    Raises:
+      InputError: it would be.
+    """
+    embedding, training = config.model.get("embedding_type"), config.training
+    discrete = not training.get("continuous", True) and METHODS[training.sde].largest_label(config) is not None
+    if discrete and embedding in ("fourier", "positional_log"):
+        raise InputError(
+            f"model.embedding_type is {embedding!r}, but discrete levels have a label of 0, which has no logarithm; "
+            "set it to 'positional', or training.continuous to True"
         )

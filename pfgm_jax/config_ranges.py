@@ -4,10 +4,11 @@ import math
 import re
 
 from pfgm_jax import ranges
+from pfgm_jax.methods import kernel
 from pfgm_jax.models.layers import ACTIVATIONS
 from pfgm_jax.ranges import Range
 from pfgm_jax.registry import FRONT_ENDS
-from pfgm_jax.training.profiles import LONGEST
+from pfgm_jax.training.profiles import LONGEST, SHORTEST
 
 # The range of every field whose type alone does not say it. Methods and samplers check their own fields themselves.
 RANGES: dict[str, Range] = {
@@ -48,8 +49,8 @@ RANGES: dict[str, Range] = {
     "eval.num_probes": ranges.at_least(1),
     "model.ema_rate": ranges.share(),
     "model.ema_profiles": Range(
-        lambda v: ranges.finite_numbers(v) and len(v) != 1 and all(0 < a <= LONGEST for a in v),
-        f"give a tuple of two lengths or more, each above 0 and at most {LONGEST:.3f}, such as (0.05,0.1), or ()",
+        lambda v: ranges.finite_numbers(v) and len(v) != 1 and all(SHORTEST <= a <= LONGEST for a in v),
+        f"give a tuple of two lengths or more, each from {SHORTEST} to {LONGEST}, such as (0.05,0.1), or ()",
     ),
     "model.nf": ranges.at_least(4),
     "model.ch_mult": Range(
@@ -77,6 +78,9 @@ RANGES: dict[str, Range] = {
     "model.num_scales": ranges.at_least(1),
     "model.dropout": ranges.share(),
     "model.init_scale": ranges.at_least(0),
+    "pfgmpp.D": kernel.DIMENSIONS,
+    "pfgmpp.sigma_min": ranges.above(0),
+    "pfgmpp.sigma_max": ranges.above(0),
     "optim.optimizer": ranges.one_of(("Adam",)),
     "optim.lr": ranges.above(0),
     "optim.beta1": ranges.share(),

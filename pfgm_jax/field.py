@@ -99,8 +99,12 @@ def _mean_of_chunk(
     away = neighbours - x[:, None]
     squared = jnp.where(jnp.isinf(approximate), jnp.inf, jnp.sum(away**2, axis=-1))
     k = jnp.argmin(squared, axis=1)[:, None]
-    nearest = lambda a: jnp.take_along_axis(a, k[:, :, None], axis=1)
-    excess = jnp.sum((neighbours - nearest(neighbours)) * (away + nearest(away)), axis=-1)
+    near_by = lambda a: jnp.take_along_axis(a, k[:, :, None], axis=1)
+    excess = jnp.sum((neighbours - near_by(neighbours)) * (away + near_by(away)), axis=-1)
+    # Of squares that are equal but for rounding, another may be the nearest.
+    excess = jnp.where(jnp.isinf(approximate), jnp.inf, excess)
+    k = jnp.argmin(excess, axis=1)[:, None]
+    excess = excess - jnp.take_along_axis(excess, k, axis=1)
     near = _direct_sum(kernel, sigma, neighbours, squared, k, excess)
 
     # All others, relative to the nearest.
@@ -124,11 +128,7 @@ def _direct_sum(
 ) -> PartialMean:
     """Computes the partial mean of a few charges for each point.
 
-    Args:
-      kernel, sigma, charges: of each point.
-      squared: |x - y|²; inf for what is not counted.
-      k: which is nearest.
-      excess: by how much each |x - y|² exceeds that of the nearest.
+    `squared` is |x - y|², inf for what is not counted; `excess` by how much it exceeds that of the nearest, `k`.
     """
     nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
     order = jnp.take_along_axis(squared, k, axis=1)[:, 0]
@@ -142,16 +142,17 @@ def _direct_sum(
 def merge_means(a: PartialMean, b: PartialMean, x: Float[Array, "b N"], D: float) -> PartialMean:
     """Merges two partial means, as seen from x, into that of all their charges."""
     kernel = _Kernel(a.nearest.shape[-1], D)
-    a_is_near = a.order <= b.order
+    shift = b.nearest - a.nearest
+    excess = jnp.sum(shift * ((b.nearest - x) + (a.nearest - x)), axis=1)
+    a_is_near = jnp.isfinite(a.order) & (jnp.isinf(b.order) | (excess >= 0))
     near, far = (
         jax.tree.map(lambda p, q: jnp.where(a_is_near.reshape(-1, *[1] * (p.ndim - 1)), p, q), *pair)
         for pair in ((a, b), (b, a))
     )
-    shift = far.nearest - near.nearest
-    excess = jnp.sum(shift * ((far.nearest - x) + (near.nearest - x)), axis=1)
-    scale = jnp.where(jnp.isinf(far.order), 0.0, kernel.weight(excess, near.spread))
+    scale = jnp.where(jnp.isinf(far.order), 0.0, kernel.weight(jnp.abs(excess), near.spread))
     weight = near.weight + scale * (1.0 + far.weight)
-    moment = near.moment + scale[:, None] * (far.moment + (1.0 + far.weight)[:, None] * shift)
+    from_near = far.nearest - near.nearest
+    moment = near.moment + scale[:, None] * (far.moment + (1.0 + far.weight)[:, None] * from_near)
     return near._replace(weight=weight, moment=moment)
 
 

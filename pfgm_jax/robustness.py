@@ -4,7 +4,7 @@ The third of that section, larger steps, is `curves.nfe_curve`.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pfgm_jax import build, charts, evaluation, results, sharding
@@ -13,8 +13,23 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.quantization import quantized
 from pfgm_jax.trained_model import TrainedModel
 
-ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
 BITS = (4, 5, 6, 7, 8, 9)
+
+
+def noise_points(
+    workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, alphas: Sequence[float]
+) -> list[dict[str, float]]:
+    """Measures the quality of samples with α of noise in each step, for each α."""
+    return [{"alpha": a, **quality(workdir, disturbed(model, a), compare)} for a in alphas]
+
+
+def quantization_points(
+    workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, bits: Sequence[int]
+) -> list[dict[str, float]]:
+    """Measures the quality of samples with weights of so many bits, for each number."""
+    of_bits = lambda n: TrainedModel(model.config, quantized(model.params, n), model.step)
+    return [{"bits": n, **quality(workdir, of_bits(n), compare)} for n in bits]
 
 
 def noise_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
@@ -29,17 +44,15 @@ def noise_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Compar
     Raises:
       SolveError: the ODE could not be solved.
     """
-    curve = [{"alpha": a, **quality(workdir, disturbed(model, a), compare)} for a in ALPHAS]
+    curve = noise_points(workdir, model, compare, ALPHAS)
     label = "noise added after each step, in units of the noise level"
-    return _write(
-        folder / "noise", curve, lambda path: charts.plot_quality(path, {"heun": curve}, "alpha", label, "linear")
-    )
+    draw = lambda path: charts.plot_quality(path, {"heun": curve}, "alpha", label, "linear")
+    return _write(folder / "noise", curve, draw)
 
 
 def quantization_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
     """Measures the quality of samples with weights of few bits: JSON and a plot; see `noise_curve`."""
-    of_bits = lambda bits: TrainedModel(model.config, quantized(model.params, bits), model.step)
-    curve = [{"bits": bits, **quality(workdir, of_bits(bits), compare)} for bits in BITS]
+    curve = quantization_points(workdir, model, compare, BITS)
     name = build.sampler_name(model.config)
     draw = lambda path: charts.plot_quality(path, {name: curve}, "bits", "bits of a weight", "linear")
     return _write(folder / "quantization", curve, draw)
@@ -49,7 +62,7 @@ def disturbed(model: TrainedModel, alpha: float) -> TrainedModel:
     """Returns the model with α of noise in every step of its sampler."""
     config = model.config.copy_and_resolve_references()
     build.choose_sampler(config, "disturbed_heun")
-    config.sampling.alpha = alpha
+    config.sampling.alpha, config.sampling.levels, config.sampling.schedule = alpha, (), ""
     config_lib.validate(config)
     return TrainedModel(config, model.params, model.step)
 

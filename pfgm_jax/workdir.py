@@ -107,7 +107,7 @@ def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_coll
     check_layout(workdir)
     saved = config_files.read(workdir)
     config = config_lib.fill_in_from_run(config, saved)
-    for change in config_files.differences(config, saved, ["data.dataset"]):
+    for change in config_files.differences(config, saved, ["data.dataset", "pfgmpp.D"]):
         log.warning("Unlike in training, %s", change)
     return config
 

@@ -10,11 +10,13 @@ from scipy import stats
 
 import pfgm_jax
 import run_lib
+from pfgm_jax import build, models
 from pfgm_jax.charges import Charges
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.datasets import Batch, Scaling
 from pfgm_jax.datasets.augmentation import NUMBERS, Transformation, draw, transformed
 from pfgm_jax.errors import InputError
+from pfgm_jax.keys import Keys
 from pfgm_jax.models import layers
 from pfgm_jax.models.mlp import MLP
 from pfgm_jax.models.ncsnpp import NCSNpp
@@ -148,9 +150,11 @@ def config_of(**overrides):
 
 
 def test_a_run_is_augmented_and_its_samples_are_asked_for_without(tmp_path):
-    run_lib.train(config_of(), tmp_path / "run")
+    state = run_lib.train(config_of(), tmp_path / "run")
     model = pfgm_jax.load(tmp_path / "run")
-    assert "augmentation" in model.params
+    # Numbers that never arrived would leave the layer as it began.
+    begun = build.init_params(models.create_model(model.config), model.config, Keys.from_seed(model.config.seed).init)
+    assert np.all(np.asarray(state.params["augmentation"]["kernel"]) != np.asarray(begun["augmentation"]["kernel"]))
     zeros = Context(augmentation=np.zeros((3, NUMBERS), np.float32))
     np.testing.assert_array_equal(model.sample(3, seed=0), model.sample(3, seed=0, context=zeros))
     with pytest.raises(InputError, match="of another model: data.augmentation is 0.0, and was 0.2"):

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.field import mean_of_charges, posterior_mean
+from pfgm_jax.field import mean_of_charges
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.likelihood import log_prob
 from pfgm_jax.methods import ScoreSDE, predictions
@@ -236,21 +236,3 @@ def test_targets_of_a_data_set_are_the_posterior_mean(name):
     scale = predictions.input_scale(method.predicts, method.marginal(pair.noise_level))
     expected = network_of_charges(method, CHARGES)(per_row(scale, pair.x) * pair.x, pair.level, NO_CONTEXT)
     assert relative_error(pair.target, flatten(expected)) < 1e-4
-
-
-@pytest.mark.parametrize("D", [1, 3, 128, 2**20, float("inf")])
-@pytest.mark.parametrize("dim", [2, 40])
-def test_posterior_means_are_those_of_float64(D, dim):
-    rng = np.random.default_rng(0)
-    charges, x = rng.uniform(-1, 1, (300, dim)), rng.normal(size=(50, dim))
-    sigma = np.exp(rng.uniform(np.log(0.02), np.log(20), 50))
-    squares = ((x[:, None] - charges) ** 2).sum(2)
-    if np.isinf(D):
-        logs = -squares / (2 * sigma[:, None] ** 2)
-    else:
-        logs = -(dim + D) / 2 * np.log(squares + D * sigma[:, None] ** 2)
-    weights = np.exp(logs - logs.max(1, keepdims=True))
-    exact = weights @ charges / weights.sum(1, keepdims=True)
-    args = (jnp.asarray(a, jnp.float32) for a in (x, sigma, charges))
-    found = jax.jit(lambda *a: posterior_mean(*a, D=D, chunk_size=64))(*args)
-    assert np.abs(found - exact).max() < 3e-5

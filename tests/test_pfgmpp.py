@@ -40,7 +40,7 @@ def law_of(dim, D):
 @pytest.mark.parametrize("D", [1, 2, 16, 128, 2048, 2**20, INF])
 @pytest.mark.parametrize("dim", [2, 192, 3072])
 def test_radii_of_prior_and_perturbation_follow_the_beta_law(dim, D):
-    method, n = PFGMPlusPlus((1, 1, dim), D=D), 2000
+    method, n = PFGMPlusPlus((1, 1, dim), D=D), 2000 if dim < 1000 else 500
     prior = jax.jit(method.prior_sample)(sample_keys(jax.random.key(0), n))
     assert stats.kstest(beta_of(prior, method.sigma_max, D), law_of(dim, D).cdf).pvalue > 1e-3
     pair = jax.jit(method.training_pair)(jax.random.key(1), jnp.ones((n, 1, 1, dim)))
@@ -53,6 +53,13 @@ def test_radii_of_prior_and_perturbation_follow_the_beta_law(dim, D):
     # Levels are log-normal (Karras et al. 2022, table 1).
     level = np.log(np.asarray(pair.noise_level))
     assert stats.kstest(level, stats.norm(-1.2, 1.2).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("D", [1e6, 1e9])
+def test_the_density_of_many_dimensions_is_nearly_gaussian(D):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3072)), jnp.float32)
+    found, gaussian = kernel.log_density(x, 1.0, D), kernel.log_density(x, 1.0, INF)
+    np.testing.assert_allclose(found, gaussian, rtol=0, atol=3072 / D * 100 + 2e-3)
 
 
 @pytest.mark.parametrize("D", [1, 2.5, 128, 2**20, INF])
@@ -130,8 +137,7 @@ def test_of_one_charge_lines_are_straight(D):
         np.testing.assert_allclose(found.check().x, expected, rtol=1e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("D", [1, 8, 128, INF])
-@pytest.mark.parametrize("name", ["pfgmpp", "vpsde", "flow"])
+@pytest.mark.parametrize(("name", "D"), [*(("pfgmpp", D) for D in (1, 8, 128, INF)), ("vpsde", 8), ("flow", 8)])
 def test_every_charge_gets_its_share_at_the_distances_of_the_kernel(name, D):
     """Of all paths. Samples end at σ, where charge and sample are as far apart as the noise of σ has it."""
     if name == "pfgmpp":
@@ -193,7 +199,7 @@ def test_bits_of_gaussian_data_are_those_of_quadrature(D, dim):
     assert np.abs(exact - stats.norm.logpdf(x, scale=std).sum((1, 2, 3))).max() < 0.05  # σ_min is near the data
 
 
-@pytest.mark.parametrize("D", [1, 64, INF])
+@pytest.mark.parametrize("D", [1, 64])  # of Gaussian noise in tests/test_denoising_methods.py
 @pytest.mark.parametrize("name", METHODS)
 def test_targets_of_a_data_set_are_the_mean_of_the_kernel(name, D):
     method = METHODS[name]((1, 1, 16), D=D)
@@ -225,31 +231,18 @@ def test_own_examples_as_targets_have_the_mean_of_the_kernel_as_mean(name):
         assert np.abs(products.mean(0) / (products.std(0) / math.sqrt(len(products)))).max() < 4.5
 
 
-@pytest.mark.parametrize("name", ["vesde", "vpsde", "pfgmpp"])
-def test_a_network_of_one_path_samples_with_any_dimensions_on_another(name):
-    """Hyper-parameter transfer (appendix C.2): at the same σ/α the network of D answers whatever the path is."""
-    of, to = METHODS[name]((1, 1, 16), D=32), METHODS["cosine"]((1, 1, 16), D=32)
-    net, exact = translated(network_of_charges(of, CHARGES), of, to), network_of_charges(to, CHARGES)
-    pair = to.pair_at(
-        jnp.asarray(CHARGES)[:, None, None], jnp.linspace(0.05, 0.85, 16),
-        kernel.noises(jax.random.key(0), (16, 1, 1, 16), 32),
-    )  # fmt: skip
-    assert relative_error(net(pair.x, pair.level, NO_CONTEXT), exact(pair.x, pair.level, NO_CONTEXT)) < 1e-4
-
-
-@pytest.mark.parametrize("D", [1, 16, 2048])
-def test_noise_maps_to_normal_noise_one_to_one(D):
-    x = np.asarray(jax.jit(lambda k: kernel.noises(k, (4000, 3, 4), D))(jax.random.key(0)))
-    normal = kernel.to_normal(x, D).reshape(4000, -1)
-    assert stats.kstest((normal.astype(np.float64) ** 2).sum(1), stats.chi2(12).cdf).pvalue > 1e-3
-    cosines = (normal * x.reshape(4000, -1)).sum(1) / np.linalg.norm(normal, axis=1) / np.linalg.norm(x, axis=(1, 2))
-    np.testing.assert_allclose(cosines, 1, rtol=1e-5)
-    order = np.argsort(np.linalg.norm(x, axis=(1, 2)))
-    assert (np.diff(np.linalg.norm(normal, axis=1)[order]) > -1e-4).all()
-    shares = np.array([0.9, 0.1, 1e-3])
-    norms = kernel.norm_beyond(shares, 12, D)
-    np.testing.assert_allclose(kernel.share_beyond(norms, 12, D), shares, rtol=1e-9)
-    np.testing.assert_allclose(norms, np.sqrt(12 * stats.f(12, D).isf(shares)), rtol=1e-9)
+@pytest.mark.parametrize("name", ["vesde", "vpsde"])
+def test_a_network_of_one_path_samples_on_another_with_its_dimensions(name):
+    """Hyper-parameter transfer (appendix C.2): at the same σ/α a network means the same, whatever the path is."""
+    of, to = METHODS[name]((1, 1, 16), D=32), PFGMPlusPlus((1, 1, 16), D=32, sigma_max=40.0, sigma_min=0.02)
+    exact = network_of_charges(of, CHARGES)
+    solver, keys = create_sampler("heun", steps=30), sample_keys(jax.random.key(0), 320)
+    draw = lambda method, net: jax.jit(lambda keys: sample(method, net, solver, keys))(keys).check().x
+    found = draw(to, translated(exact, of, to))
+    np.testing.assert_allclose(found, draw(to, network_of_charges(to, CHARGES)), atol=2e-3)
+    nearest = ((np.asarray(found).reshape(-1, 1, 16) - CHARGES) ** 2).sum(2)
+    assert stats.chisquare(np.bincount(nearest.argmin(1), minlength=16)).pvalue > 1e-3
+    assert nearest.min(1).max() < 0.05**2
 
 
 def test_edms_18_steps_are_17_and_the_mean():
@@ -279,7 +272,7 @@ def test_edms_18_steps_are_17_and_the_mean():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"D": 0.5}, "D is 0.5; give a number from 1 to inf"),
+        ({"D": 0.5}, "D is 0.5; give a number from 1 to"),
         ({"D": -3.0}, "D is -3.0"),
         ({"D": math.nan}, "D is nan"),
         ({"sigma_max": 0.001}, "sigma_max is 0.001; `sigma_min` is 0.002: give a larger number"),

@@ -21,8 +21,9 @@ from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.methods import kernel
 from pfgm_jax.methods.pfgmpp import PFGMPlusPlus
 from pfgm_jax.quantization import quantized
+from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.samplers import create_sampler
-from pfgm_jax.samplers.base import solve_ode
+from pfgm_jax.samplers.base import OdeSolver, solve_ode
 from pfgm_jax.sampling import sample
 from tests.command_lines import outcomes
 from tests.exact import network_of_charges
@@ -45,7 +46,9 @@ def runs(tmp_path_factory):
     return folder
 
 
-def test_every_mode_works(runs, own_cache):  # noqa: F811
+def test_every_mode_works(runs, own_cache, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(robustness, "ALPHAS", (0.0, 0.2))
+    monkeypatch.setattr(robustness, "BITS", (4, 8))
     config = config_of(**{"eval.enable_noise_curve": True, "eval.enable_quantization_curve": True})
     config.sampling.ode_solver, config.sampling.N = "heun", 5
     folder = run_lib.sample(config, runs / "pfgmpp")
@@ -54,8 +57,8 @@ def test_every_mode_works(runs, own_cache):  # noqa: F811
     assert report["evaluations"] == 11
     assert np.isfinite([report[name] for name in ("fid", "held_out_loss", "bits_per_dim")]).all()
     noise, bits = (json.loads(Path(report[f"{name}_curve"]).read_text()) for name in ("noise", "quantization"))
-    assert [p["alpha"] for p in noise] == [*robustness.ALPHAS]
-    assert [p["bits"] for p in bits] == [*robustness.BITS]
+    assert [p["alpha"] for p in noise] == [0.0, 0.2]
+    assert [p["bits"] for p in bits] == [4, 8]
     # Without noise they are the samples of the solver. Of those with it, evaluations are the same.
     assert noise[0]["fid"] == pytest.approx(report["fid"], rel=1e-6)
     assert len({p["fid"] for p in noise}) == len(noise) and {p["evaluations"] for p in noise} == {11}
@@ -80,15 +83,42 @@ def test_a_network_trained_with_one_dimension_is_sampled_and_continued_with_anot
     solved = solve_ode(model.solver, model.method, model.net, start, model.method.t_prior, model.method.t_data)
     expected = model.method.denoise(model.net, jnp.asarray(solved.x), model.method.t_data)
     np.testing.assert_allclose(drawn.x, expected, rtol=1e-3, atol=1e-3)
-    with pytest.raises(
-        InputError, match="'ddim', which cannot sample from 'vpsde' with D = 16, whose noise is not Gau"
-    ):
-        run_lib.sample(config_of("vpsde", **{"pfgmpp.D": 16.0, "sampling.method": "ddim"}), folder)
+    for name in ("ddim", "pc", "edm"):
+        with pytest.raises(InputError, match=f"'{name}', which cannot sample from 'vpsde' with D = 16, whose noise is"):
+            run_lib.sample(config_of("vpsde", **{"pfgmpp.D": 16.0, "sampling.method": name}), folder)
+    assert build.samplers_of(model.method) == [
+        name for name in SAMPLERS if issubclass(SAMPLERS[name], OdeSolver) or name == "disturbed_heun"
+    ]
     run_lib.train(config_of("vpsde", **{"pfgmpp.D": 16.0, "training.n_iters": 9}), folder)
     assert pfgm_jax.load(folder).method.kernel_dimensions == 16
     # Infinity survives in the config of a run.
     run_lib.train(config_of(**{"pfgmpp.D": math.inf}), tmp_path / "edm")
     assert math.isinf(pfgm_jax.load(tmp_path / "edm").method.kernel_dimensions)
+
+
+def test_sampling_with_other_dimensions_than_in_training_is_reported(runs, caplog):
+    caplog.set_level("WARNING", "pfgm_jax")
+    run_lib.sample(config_of(**{"pfgmpp.D": 5.0}), runs / "pfgmpp")
+    assert "Unlike in training, pfgmpp.D is 5.0, and was 0.0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sde", "overrides", "message"),
+    [
+        ("poisson", {"pfgmpp.D": 8.0}, "pfgmpp.D is 8, but 'poisson' has 1; choose training.sde pfgmpp, or set"),
+        ("poisson", {"pfgmpp.sigma_max": 0.001}, "pfgmpp.sigma_max is 0.001, not above pfgmpp.sigma_min"),
+        ("vpsde", {"pfgmpp.D": 1e10}, r"pfgmpp.D is 10000000000.0; give a number from 1 to 1e\+09, inf, or 0"),
+        ("flow", {"pfgmpp.D": 8.0, "training.pairs": "a.npz"}, "pfgmpp.D is 8, but training.pairs hold Gaussian noise"),
+        (
+            "vpsde",
+            {"model.name": "ncsnpp", "model.embedding_type": "positional_log", "training.continuous": False},
+            "model.embedding_type is 'positional_log', but discrete levels have a label of 0",
+        ),
+    ],
+)
+def test_dimensions_and_levels_that_do_not_fit_are_refused(sde, overrides, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_lib.train(config_of(sde, **overrides), tmp_path / "run")
 
 
 def test_dimensions_that_are_none_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from pfgm_jax import build, trained_model
 from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
-from pfgm_jax.methods import Poisson
+from pfgm_jax.methods import Poisson, kernel
 from pfgm_jax.methods.flow import Flow
 from tests.test_run_lib import small_digits
 
@@ -110,3 +110,18 @@ def test_what_are_no_pairs_is_refused(drawn, tmp_path):
         run_lib.reflow(config, workdir)
     assert build.load_dataset(config).levels == 17
     assert path.name == pairs.FILE
+
+
+@pytest.mark.parametrize("D", [1, 16, 2048])
+def test_noise_maps_to_normal_noise_one_to_one(D):
+    x = np.asarray(jax.jit(lambda k: kernel.noises(k, (4000, 3, 4), D))(jax.random.key(0)))
+    normal = kernel.to_normal(x, D).reshape(4000, -1)
+    assert stats.kstest((normal.astype(np.float64) ** 2).sum(1), stats.chi2(12).cdf).pvalue > 1e-3
+    cosines = (normal * x.reshape(4000, -1)).sum(1) / np.linalg.norm(normal, axis=1) / np.linalg.norm(x, axis=(1, 2))
+    np.testing.assert_allclose(cosines, 1, rtol=1e-5)
+    order = np.argsort(np.linalg.norm(x, axis=(1, 2)))
+    assert (np.diff(np.linalg.norm(normal, axis=1)[order]) > -1e-4).all()
+    shares = np.array([0.9, 0.1, 1e-3])
+    norms = kernel.norm_beyond(shares, 12, D)
+    np.testing.assert_allclose(kernel.share_beyond(norms, 12, D), shares, rtol=1e-9)
+    np.testing.assert_allclose(norms, np.sqrt(12 * stats.f(12, D).isf(shares)), rtol=1e-9)

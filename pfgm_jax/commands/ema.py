@@ -21,8 +21,10 @@ FLAGS = flags.FLAGS
 
 def run(_: list[str]) -> None:
     """Reconstructs the average."""
+    output = to_folder(FLAGS.output)
+    averaging.check_new(output)
     state, config = averaging.reconstruct(to_folder(FLAGS.workdir), FLAGS.length, FLAGS.step)
-    averaging.write(to_folder(FLAGS.output), state, config)
+    averaging.write(output, state, config)
 
 
 def main(program: str) -> None:
@@ -32,7 +34,7 @@ def main(program: str) -> None:
       program: how it is called, for messages.
     """
     flags.DEFINE_string("workdir", None, "The run.", required=True)
-    flags.DEFINE_float("length", None, "Of the average, relative to the steps: 0.01 to 0.288.", required=True)
+    flags.DEFINE_float("length", None, "Of the average, relative to the steps: 0.001 to 0.288.", required=True)
     flags.DEFINE_string("output", None, "A new folder, which receives the run with this average.", required=True)
     flags.DEFINE_integer("step", None, "Whose average; by default that of the newest checkpoint.")
     command_line.define_config("Not used: the run has its own.", required=False)

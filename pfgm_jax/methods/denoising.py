@@ -8,7 +8,7 @@ So a network that was trained with one D can be trained on, or sampled, with ano
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -99,11 +99,6 @@ class DenoisingMethod(Path):
                 self.objective,
                 f"of noise with D = {self.kernel_dimensions:g} no score is learned: choose 'denoising', or D = inf",
             )
-
-    @classmethod
-    def takes_unit_points(cls, config: Any) -> bool:
-        """Says whether the network predicts 'edm', for which its input is scaled; see `Method`."""
-        return (config.training.prediction or cls.own_prediction) == "edm"
 
     def check_reference(self, reference: str) -> None:
         """Checks whose field is to be the target; see `Method`. Without targets, no field is needed."""
@@ -288,7 +283,6 @@ class DenoisingMethod(Path):
         Raises:
           ValueError: the noise is not Gaussian, so that ε says nothing of the density.
         """
-        if not self.is_gaussian:
-            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; only Gaussian noise gives a score")
+        self.check_gaussian()
         F, noisy, at, rho = self._answer(net, x, t, context)
         return -predictions.to_noise(self.predicts, F, noisy, at) / per_row(rho, x)

@@ -18,6 +18,16 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from scipy import special
 
+from pfgm_jax import ranges
+
+# Beyond, noise is Gaussian to all digits of float32.
+MOST = 1e9
+# Of a method's D, of which 0 is the usual.
+DIMENSIONS = ranges.Range(
+    lambda v: v == 0 or 1 <= v <= MOST or v == math.inf,
+    f"give a number from 1 to {MOST:g}, inf, or 0 for the method's usual",
+)
+
 # What the noise is stretched by follows from another key than its direction.
 _STRETCH = 0x73747265
 
@@ -48,9 +58,9 @@ def log_density(x: Float[Array, "b N"], scale: float, D: float) -> Float[Array, 
     squares = jnp.sum((x / scale) ** 2, axis=1)
     if math.isinf(D):
         return -0.5 * squares - dim * math.log(scale * math.sqrt(2 * math.pi))
-    half = 0.5 * (dim + D)
-    constant = math.lgamma(half) - math.lgamma(0.5 * D) - dim * math.log(scale * math.sqrt(math.pi * D))
-    return constant - half * jnp.log1p(squares / D)
+    # Γ((N+D)/2) / Γ(D/2), without a difference of large logarithms.
+    ratio = float(special.gammaln(0.5 * dim) - special.betaln(0.5 * D, 0.5 * dim))
+    return ratio - dim * math.log(scale * math.sqrt(math.pi * D)) - 0.5 * (dim + D) * jnp.log1p(squares / D)
 
 
 def share_beyond(norm: Float[np.ndarray, "..."] | float, dim: int, D: float) -> Float[np.ndarray, "..."]:

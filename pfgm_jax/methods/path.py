@@ -48,8 +48,7 @@ class Path(Method):
     D: float = 0.0
 
     def __post_init__(self):
-        usual = "give a number from 1 to inf, or 0 for the method's usual"
-        ranges.check(self, D=ranges.Range(lambda v: v == 0 or v >= 1, usual))
+        ranges.check(self, D=kernel.DIMENSIONS)
 
     @property
     def kernel_dimensions(self) -> float:
@@ -60,6 +59,15 @@ class Path(Method):
     def is_gaussian(self) -> bool:
         """Whether the noise is Gaussian."""
         return math.isinf(self.kernel_dimensions)
+
+    def check_gaussian(self) -> None:
+        """Checks that the noise is Gaussian, as scores need.
+
+        Raises:
+          ValueError: it is not.
+        """
+        if not self.is_gaussian:
+            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; only Gaussian noise gives a score")
 
     @property
     def smallest_time(self) -> float:

@@ -72,6 +72,11 @@ class PFGMPlusPlus(DenoisingMethod):
         del config
         return None
 
+    @classmethod
+    def takes_unit_points(cls, config: Any) -> bool:
+        """Says whether the network predicts 'edm', for which its input is scaled; see `Method`."""
+        return config.training.prediction in ("", "edm")
+
     @property
     def prior_std(self) -> float:
         """sigma_max."""

@@ -1,4 +1,4 @@
-"""What a network of Gaussian noise may predict, and how one prediction, weighting or schedule becomes another.
+"""What a network may predict of noisy examples, and how one prediction, weighting or schedule becomes another.
 
 A noisy example is x = α x0 + σ ε. Every prediction F is linear in the data x0 and the noise ε,
 

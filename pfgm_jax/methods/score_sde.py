@@ -51,7 +51,12 @@ class ScoreSDE(Diffusion):
     def score_of_noisy(
         self, net: Network, x: Float[Array, "b H W C"], time: Float[Array, ""], context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        """Computes the score of noisy examples in the network's coordinates at one time."""
+        """Computes the score of noisy examples in the network's coordinates at one time.
+
+        Raises:
+          ValueError: the noise is not Gaussian.
+        """
+        self.check_gaussian()
         times = jnp.broadcast_to(time, x.shape[:1])
         at = self.marginal(self.rho_at(times))
         return predictions.to_score(self.predicts, self.answer_at(net, x, times, at, context), x, at)

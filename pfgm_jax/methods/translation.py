@@ -1,4 +1,4 @@
-"""A network that was trained for one method of Gaussian noise, sampled as another."""
+"""A network that was trained for one method, sampled as another."""
 
 import jax
 import jax.numpy as jnp

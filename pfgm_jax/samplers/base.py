@@ -6,6 +6,7 @@ either direction. Latents and likelihoods require one.
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -74,6 +75,8 @@ class Sampler(abc.ABC):
 
     # The type of method that it can sample from; see also `supports`.
     requires: ClassVar[type[Method]] = Method
+    # Whether the method's noise must be Gaussian.
+    needs_gaussian_noise: ClassVar[bool] = False
     # The config field of each attribute.
     fields: ClassVar[Mapping[str, str]] = {}
 
@@ -116,7 +119,8 @@ class Sampler(abc.ABC):
     @classmethod
     def supports(cls, method: Method) -> bool:
         """Says whether it can sample from a method."""
-        return isinstance(method, cls.requires)
+        gaussian = math.isinf(method.kernel_dimensions)
+        return isinstance(method, cls.requires) and (gaussian or not cls.needs_gaussian_noise)
 
     def check_method(self, method: Method) -> None:
         """Checks that the sampler, with its options, can sample from a method of the type that it requires.

@@ -128,6 +128,7 @@ class PredictorCorrector(Sampler):
     """
 
     requires: ClassVar[type[ScoreSDE]] = ScoreSDE
+    needs_gaussian_noise: ClassVar[bool] = True
     fields: ClassVar[Mapping[str, str]] = {
         "steps": "sampling.N",
         "predictor": "sampling.predictor",

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from pfgm_jax import ranges
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.methods.base import Method, Network
+from pfgm_jax.methods.base import Network
 from pfgm_jax.methods.denoising import DenoisingMethod
 from pfgm_jax.samplers.base import Solution, finished, solution
 from pfgm_jax.samplers.steps import SCHEDULES, Steps
@@ -48,13 +48,9 @@ class StochasticSteps(Steps):
     """
 
     requires: ClassVar[type[DenoisingMethod]] = DenoisingMethod
+    needs_gaussian_noise: ClassVar[bool] = True
     own_schedule: ClassVar[str] = "time"
     schedules: ClassVar[tuple[str, ...]] = (*SCHEDULES, "time")
-
-    @classmethod
-    def supports(cls, method: Method) -> bool:
-        """Says whether a method's noise is Gaussian; see `Sampler`."""
-        return isinstance(method, cls.requires) and method.is_gaussian
 
     def times(self, method: DenoisingMethod) -> Float[Array, " T"]:
         """Computes the times that bound the steps, as logarithms of ρ."""

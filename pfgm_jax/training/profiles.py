@@ -20,8 +20,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-# The length of the plain mean over all steps, γ = 0: the longest average.
-LONGEST = 1 / math.sqrt(12)
+# Lengths of averages. The longest is nearly the plain mean over all steps, γ = 0, whose length is 1/√12.
+SHORTEST, LONGEST = 0.001, 0.288
 
 
 class Profile(NamedTuple):
@@ -42,10 +42,10 @@ def exponent_of(length: float) -> float:
     """Computes γ of a relative length.
 
     Raises:
-      ValueError: the length is not in (0, 1/√12].
+      ValueError: the length is not from `SHORTEST` to `LONGEST`.
     """
-    if not 0 < length <= LONGEST:
-        raise ValueError(f"the length is {length}; give a number above 0 and at most {LONGEST:.3f}")
+    if not SHORTEST <= length <= LONGEST:
+        raise ValueError(f"the length is {length}; give a number from {SHORTEST} to {LONGEST}")
     # (γ+2)² (γ+3) length² = γ+1, whose largest root falls from infinity to 0 as the length grows.
     s = length**-2
     return float(np.roots([1.0, 7.0, 16.0 - s, 12.0 - s]).real.max())
@@ -84,10 +84,14 @@ def overlap(a: Profile, b: Profile) -> float:
     return product * (first.steps / second.steps) ** second.exponent / second.steps
 
 
-def coefficients(known: Sequence[Profile], wanted: Profile) -> Float[np.ndarray, " n"]:
+def coefficients(known: Sequence[Profile], wanted: Profile) -> tuple[Float[np.ndarray, " n"], float]:
     """Computes how much of each known average makes the one that is wanted, by least squares of the profiles.
 
     The coefficients add up to 1, as the weights of every average do, so that what is common to all parameters is kept.
+
+    Returns:
+      The coefficients, and how far the profile that they make is from the wanted one, relative to its size: the root of
+      the integrals of squares.
     """
     scale = wanted.steps  # of numbers near 1
     gram = scale * np.array([[overlap(a, b) for b in known] for a in known])
@@ -95,4 +99,7 @@ def coefficients(known: Sequence[Profile], wanted: Profile) -> Float[np.ndarray,
     ones = np.ones((len(known), 1))
     system = np.block([[gram, ones], [ones.T, np.zeros((1, 1))]])  # with the multiplier of the constraint
     # Profiles of one length in near steps are much alike: combinations that hardly matter are left out.
-    return np.linalg.lstsq(system, np.append(of_wanted, 1.0), rcond=1e-12)[0][:-1]
+    found = np.linalg.lstsq(system, np.append(of_wanted, 1.0), rcond=1e-12)[0][:-1]
+    of_itself = scale * overlap(wanted, wanted)
+    off = (found @ gram @ found - 2 * found @ of_wanted + of_itself) / of_itself
+    return found, math.sqrt(max(off, 0.0))
