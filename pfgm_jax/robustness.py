@@ -13,7 +13,7 @@ from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.quantization import quantized
 from pfgm_jax.trained_model import TrainedModel
 
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
+ALPHAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 BITS = (4, 5, 6, 7, 8, 9)
 
 
