@@ -14,6 +14,7 @@ from pfgm_jax import build, config_files, models
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
+from pfgm_jax.trained_model import checkpoints_of
 from pfgm_jax.training import profiles
 from pfgm_jax.training.state import TrainState, create_optimizer, create_state
 
@@ -49,7 +50,7 @@ def reconstruct(
     except ValueError as error:
         raise InputError(f"--length: {error}") from None
     exponents = [profiles.exponent_of(kept) for kept in config.model.ema_profiles]
-    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+    with checkpoints_of(workdir) as checkpoints:
         state, read = _reader(config, checkpoints, step)
         last, count = int(state.step), int(state.opt_state[-1].count)
         if not count:
@@ -63,7 +64,7 @@ def reconstruct(
         shares = shares.reshape(len(steps), -1)
         total: PyTree = jax.tree.map(lambda p: np.zeros(p.shape), state.params)  # float64: shares have both signs
         for s, of_step in zip(steps, shares, strict=True):
-            for share, average in zip(of_step, averages_of(read(s)), strict=True):
+            for share, average in zip(of_step, averages_of(state if s == last else read(s)), strict=True):
                 total = jax.tree.map(lambda t, a, share=share: t + share * np.asarray(a, np.float64), total, average)
     log.info("The average of length %g after step %d, from those of %d checkpoints", length, last, len(steps))
     if off > FARTHEST:

@@ -15,7 +15,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: two contradict each other.
     """
-    data, training, model = config.data, config.training, config.model
+    data, training = config.data, config.training
     if data.levels and (data.shift or data.scale):
         raise InputError(
             f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move vectors, not grey levels "
@@ -26,17 +26,12 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
             f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
             f"{training.batch_size}; perturb at most as many points as are drawn"
         )
-    if model.sigma_max <= model.sigma_min:
-        raise InputError(
-            f"model.sigma_max is {model.sigma_max}, not above model.sigma_min, which is {model.sigma_min}; give a "
-            "larger one"
-        )
-    pfgmpp = config.pfgmpp
-    if pfgmpp.sigma_max <= pfgmpp.sigma_min:
-        raise InputError(
-            f"pfgmpp.sigma_max is {pfgmpp.sigma_max}, not above pfgmpp.sigma_min, which is {pfgmpp.sigma_min}; give a "
-            "larger one"
-        )
+    for group in ("model", "pfgmpp"):
+        low, high = config[group].sigma_min, config[group].sigma_max
+        if high <= low:
+            raise InputError(
+                f"{group}.sigma_max is {high}, not above {group}.sigma_min, which is {low}; give a larger one"
+            )
 
 
 def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
@@ -46,7 +41,6 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
       InputError: it cannot.
     """
     _check_augmentation(config)
-    _check_dimensions(config, method)
     training = config.training
     with named_by({"reference": "training.field_reference"}):
         method.check_reference(training.field_reference)
@@ -61,6 +55,7 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
             f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
             "of its own; set training.field_reference to 'example'"
         )
+    _check_dimensions(config, method)
 
 
 def _check_dimensions(config: ml_collections.ConfigDict, method: Method) -> None:

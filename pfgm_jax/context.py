@@ -5,6 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Num
 
+# How many numbers describe a transformation of an image; see `datasets.augmentation`.
+AUGMENTATION = 9
+
 
 class Context(NamedTuple):
     """What is given of each of b examples; None where nothing is.

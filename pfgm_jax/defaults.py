@@ -120,9 +120,8 @@ def _training() -> ml_collections.ConfigDict:
     # of pfgmpp edm.
     training.weighting = ""
     training.likelihood_weighting = False  # the release's name for the weighting likelihood
-    training.times = (
-        ""  # how training times are drawn: uniform, log_normal or cosine; "": uniform; of pfgmpp log_normal
-    )
+    # How training times are drawn: uniform, log_normal or cosine; "": uniform; of pfgmpp log_normal.
+    training.times = ""
     training.log_mean = -1.2  # of the logarithm of noise over data, with log_normal
     training.log_std = 1.2  # its standard deviation; > 0
     training.pairs = ""  # of flow: a file of --mode reflow, to train on its pairs of noise and data; "": on the data

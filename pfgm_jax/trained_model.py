@@ -269,6 +269,16 @@ def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
       InputError: there is no such checkpoint.
     """
     step = None if step is None else arguments.to_integer("step", step, 0)
+    with checkpoints_of(workdir) as checkpoints:
+        return checkpoints.restore_ema(step)
+
+
+def checkpoints_of(workdir: Folder) -> Checkpoints:
+    """Opens the checkpoints of a run, to be read.
+
+    Raises:
+      InputError: there are none.
+    """
     directory = workdir / "checkpoints"
     if not directory.is_dir():
         if os.path.lexists(directory):
@@ -276,5 +286,4 @@ def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
                 f"{directory} is not a folder, where a run keeps its checkpoints; move it to another place"
             )
         raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")
-    with Checkpoints(directory, read_only=True) as checkpoints:
-        return checkpoints.restore_ema(step)
+    return Checkpoints(directory, read_only=True)

@@ -12,12 +12,11 @@ import pfgm_jax
 import run_lib
 from pfgm_jax import build, models
 from pfgm_jax.charges import Charges
-from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.context import AUGMENTATION, NO_CONTEXT, Context
 from pfgm_jax.datasets import Batch, Scaling
-from pfgm_jax.datasets.augmentation import NUMBERS, Transformation, draw, transformed
+from pfgm_jax.datasets.augmentation import Transformation, draw, transformed
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys
-from pfgm_jax.models import layers
 from pfgm_jax.models.mlp import MLP
 from pfgm_jax.models.ncsnpp import NCSNpp
 from pfgm_jax.sharding import Devices
@@ -97,7 +96,7 @@ def test_each_transformation_has_its_share_and_its_law():
         assert within(np.sum(values != 0), probability), name
         assert stats.kstest(values[values != 0], law).pvalue > 1e-3, name
     np.testing.assert_array_equal(np.asarray(found.shift_x) != 0, np.asarray(found.shift_y) != 0)
-    assert found.numbers.shape == (n, NUMBERS == layers.AUGMENTATION and NUMBERS)
+    assert found.numbers.shape == (n, AUGMENTATION)
     assert np.all(draw(jax.random.split(jax.random.key(0), 50), 0.0).numbers[:, 1:] == 0)
 
 
@@ -125,7 +124,7 @@ def test_networks_add_a_linear_map_of_the_numbers(told):
         NCSNpp(out_channels=1, nf=8, ch_mult=(1,), num_res_blocks=1, attn_resolutions=(), told_of_augmentation=told),
     ]
     x, level = jnp.asarray(IMAGES[..., :1]), jnp.ones(3)
-    zeros, ones = (Context(augmentation=jnp.full((3, NUMBERS), v)) for v in (0.0, 1.0))
+    zeros, ones = (Context(augmentation=jnp.full((3, AUGMENTATION), v)) for v in (0.0, 1.0))
     for network in networks:
         params = network.init(jax.random.key(0), x, level, NO_CONTEXT)
         params = jax.tree.map(lambda a: a + 0.1 * jax.random.normal(jax.random.key(1), a.shape), params)
@@ -155,7 +154,7 @@ def test_a_run_is_augmented_and_its_samples_are_asked_for_without(tmp_path):
     # Numbers that never arrived would leave the layer as it began.
     begun = build.init_params(models.create_model(model.config), model.config, Keys.from_seed(model.config.seed).init)
     assert np.all(np.asarray(state.params["augmentation"]["kernel"]) != np.asarray(begun["augmentation"]["kernel"]))
-    zeros = Context(augmentation=np.zeros((3, NUMBERS), np.float32))
+    zeros = Context(augmentation=np.zeros((3, AUGMENTATION), np.float32))
     np.testing.assert_array_equal(model.sample(3, seed=0), model.sample(3, seed=0, context=zeros))
     with pytest.raises(InputError, match="of another model: data.augmentation is 0.0, and was 0.2"):
         run_lib.train(config_of(**{"data.augmentation": 0.0}), tmp_path / "run")

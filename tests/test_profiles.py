@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -162,6 +163,9 @@ def test_what_cannot_be_reconstructed_is_refused(runs, tmp_path):
         averaging.reconstruct(tmp_path / "plain", 0.1)
     with pytest.raises(InputError, match=r"a run with other averages: model.ema_profiles is \[0.05, 0.1\], and was"):
         run_lib.train(config_of(0.05, 0.1), tmp_path / "plain")
+    without = shutil.copytree(folder / "0.05-0.1", tmp_path / "without", ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(InputError, match="--workdir is .*without, which holds no checkpoints; train first"):
+        averaging.reconstruct(without, 0.1)
     # A state of a run that began without averages, as one that was converted.
     state, config = averaging.reconstruct(folder / "0.05-0.1", 0.1)
     kept = state.opt_state[-1]._replace(count=np.int32(0))

@@ -13,8 +13,6 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Key
 
-# How many numbers describe a transformation.
-NUMBERS = 9
 # Standard deviation of the logarithm to base 2 of scales, and of stretches; of shifts, in sides of the image.
 LOG2_SCALE, SHIFT = 0.2, 0.125
 

@@ -11,11 +11,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pfgm_jax.context import Context
+from pfgm_jax.context import AUGMENTATION, Context
 from pfgm_jax.models import resample
 
-# How many numbers describe a transformation; see `datasets.augmentation`.
-AUGMENTATION = 9
 Activation = Callable[[Array], Array]
 ACTIVATIONS: dict[str, Activation] = {
     "swish": nn.silu,
