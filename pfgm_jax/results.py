@@ -99,6 +99,10 @@ def _claim(parent: Folder, name: str, record: dict[str, Any]) -> Folder:
     other = parent / f"{name}-{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
     if _completed(_record_of(plain), record) == record:
         return plain
+    for beside in sorted(parent.glob(f"{name}-*")) if parent.is_dir() else ():
+        # Named by another hash, if it was made before a field existed.
+        if beside.is_dir() and _completed(_record_of(beside), record) == record:
+            return beside
     # A report without a folder was written by an earlier version; nobody knows all that made it.
     if not report_file(plain).exists() and not other.exists() and _make(plain, record):
         return plain

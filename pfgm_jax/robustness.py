@@ -19,14 +19,14 @@ BITS = (4, 5, 6, 7, 8, 9)
 
 def noise_points(
     workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, alphas: Sequence[float]
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Measures the quality of samples with α of noise in each step, for each α."""
     return [{"alpha": a, **quality(workdir, disturbed(model, a), compare)} for a in alphas]
 
 
 def quantization_points(
     workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, bits: Sequence[int]
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Measures the quality of samples with weights of so many bits, for each number."""
     of_bits = lambda n: TrainedModel(model.config, quantized(model.params, n), model.step)
     return [{"bits": n, **quality(workdir, of_bits(n), compare)} for n in bits]
@@ -67,12 +67,10 @@ def disturbed(model: TrainedModel, alpha: float) -> TrainedModel:
     return TrainedModel(config, model.params, model.step)
 
 
-def quality(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison) -> dict[str, float]:
+def quality(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison) -> dict[str, Any]:
     """Draws `eval.num_samples` samples, which eval/samples/ of the workdir keeps, and compares them with the data."""
-    count = model.config.eval.num_samples
-    drawn = results.samples_folder(workdir, model, count, "eval/samples")
-    rows = evaluation.draw_samples(model, drawn, count)
-    return {"evaluations": float(rows["evaluations"].mean()), **compare(rows["samples"])}
+    drawn = results.samples_folder(workdir, model, model.config.eval.num_samples, "eval/samples")
+    return evaluation.quality_of_samples(model, compare, drawn)
 
 
 def _write(path: Folder, curve: Iterable[dict[str, Any]], draw: Callable[[Folder], None]) -> Folder:

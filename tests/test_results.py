@@ -199,5 +199,8 @@ def test_results_of_before_a_group_of_fields_existed_are_found_too(workdir):  # 
     before = {name: value for name, value in record.items() if name != "pfgmpp"}
     folder = results.claim(workdir / "samples", "of-before", before)
     assert results.claim(workdir / "samples", "of-before", record) == folder
+    # Beside it, in a folder with a hash.
+    other = results.claim(workdir / "samples", "of-before", {**before, "step": 4})
+    assert other != folder and results.claim(workdir / "samples", "of-before", {**record, "step": 4}) == other
     record["pfgmpp"]["D"] = 8.0
     assert results.claim(workdir / "samples", "of-before", record) != folder
