@@ -97,26 +97,3 @@ def _reader(
         return jax.device_get(state)
 
     return read(step), read
-
-
-def check_new(workdir: Folder) -> None:
-    """Checks that nothing is in a folder.
-
-    Raises:
-      InputError: something is.
-    """
-    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
-        raise InputError(f"--output is {workdir}, which is a file or not empty; name a new folder")
-
-
-def write(workdir: Folder, state: TrainState, config: ml_collections.ConfigDict) -> None:
-    """Writes a workdir with one checkpoint, which every mode can use.
-
-    Raises:
-      InputError: the folder is not new.
-    """
-    check_new(workdir)
-    config_files.make_folder(workdir)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        checkpoints.save(state, config_files.to_dict(config))
-    config_files.write(config, workdir)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 
 import ml_collections
 
@@ -12,6 +13,7 @@ from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local
 from pfgm_jax.trained_model import TrainedModel, load_params, load_with
+from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
@@ -80,6 +82,37 @@ def open_for_training(workdir: Folder, config: ml_collections.ConfigDict, stack:
     stack.enter_context(locks.only_writer(workdir))
     for change in config_files.differences(config, saved) if saved else ():
         log.info("Unlike before, %s", change)
+
+
+def check_new(workdir: Folder, flag: str) -> None:
+    """Checks that a folder is not there yet, or empty.
+
+    Args:
+      workdir: to be made.
+      flag: that names it, for messages.
+
+    Raises:
+      InputError: something is there.
+    """
+    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
+        raise InputError(f"{flag} is {workdir}, which is a file or not empty; name a new folder")
+
+
+def write_new(workdir: Folder, state: TrainState, config: ml_collections.ConfigDict) -> None:
+    """Writes a workdir with one checkpoint, whole or not at all.
+
+    Raises:
+      InputError: it cannot be made there.
+    """
+    # The rename is atomic: a workdir without its config would be useless.
+    partial = workdir.with_name(f"{workdir.name}.partial")
+    if partial.is_dir():  # of an interrupted command
+        shutil.rmtree(partial)
+    config_files.make_folder(partial)
+    with Checkpoints(partial / "checkpoints") as checkpoints:
+        checkpoints.save(state, config_files.to_dict(config))
+    config_files.write(config, partial)
+    partial.rename(workdir)
 
 
 def _has_checkpoints(workdir: Folder) -> bool:

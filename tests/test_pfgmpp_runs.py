@@ -18,7 +18,6 @@ from pfgm_jax import config as config_lib
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
-from pfgm_jax.methods import kernel
 from pfgm_jax.methods.pfgmpp import PFGMPlusPlus
 from pfgm_jax.quantization import quantized
 from pfgm_jax.registry import SAMPLERS
@@ -72,14 +71,11 @@ def test_a_network_trained_with_one_dimension_is_sampled_and_continued_with_anot
     plain = run_lib.sample(config_of("vpsde"), folder)
     other = run_lib.sample(config_of("vpsde", **{"pfgmpp.D": 16.0}), folder)
     assert other != plain and json.loads((other / "record.json").read_text())["pfgmpp"]["D"] == 16.0
-    # What is sampled is the ODE of the same network, from the prior of D: the same directions, other norms.
+    # What is sampled is the ODE of the same network, from the prior of D.
     model = pfgm_jax.load(folder, None, **{"pfgmpp.D": 16.0})
     (drawn,) = model.draw(4, seed=2)
     keys = sample_keys(Keys.from_seed(2).samples, 4)
-    stretch = jax.vmap(lambda key: kernel.stretch(jax.random.fold_in(key, 0x73747265), (), 16))(keys)
-    normal = jax.vmap(lambda key: jax.random.normal(key, (8, 8, 1)))(keys)
-    scale = math.sqrt(1 + math.exp(2 * model.method.t_prior))  # 1 / α, of VP
-    start = scale * stretch[:, None, None, None] * normal
+    start = model.method.prior_sample(keys)  # of the law that tests/test_pfgmpp.py has
     solved = solve_ode(model.solver, model.method, model.net, start, model.method.t_prior, model.method.t_data)
     expected = model.method.denoise(model.net, jnp.asarray(solved.x), model.method.t_data)
     np.testing.assert_allclose(drawn.x, expected, rtol=1e-3, atol=1e-3)

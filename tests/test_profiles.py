@@ -16,7 +16,7 @@ from scipy import integrate
 
 import pfgm_jax
 import run_lib
-from pfgm_jax import averaging
+from pfgm_jax import averaging, workdir
 from pfgm_jax.errors import InputError
 from pfgm_jax.training import profiles
 from pfgm_jax.training.profiles import Profile
@@ -145,7 +145,7 @@ def test_the_command_makes_a_run_of_it(runs, tmp_path):
 def test_an_average_that_few_checkpoints_do_not_make_is_reported(runs, tmp_path, caplog):
     folder, _ = runs
     state, config = averaging.reconstruct(folder / "0.05-0.1", 0.1)
-    averaging.write(tmp_path / "one", state, config)  # has one checkpoint
+    workdir.write_new(tmp_path / "one", state, config)  # has one checkpoint
     caplog.set_level("WARNING", "pfgm_jax")
     averaging.reconstruct(tmp_path / "one", 0.25)
     assert "Its weights are off by " in caplog.text and "keep more checkpoints" in caplog.text
@@ -169,11 +169,11 @@ def test_what_cannot_be_reconstructed_is_refused(runs, tmp_path):
     # A state of a run that began without averages, as one that was converted.
     state, config = averaging.reconstruct(folder / "0.05-0.1", 0.1)
     kept = state.opt_state[-1]._replace(count=np.int32(0))
-    averaging.write(tmp_path / "begun", dataclasses.replace(state, opt_state=(*state.opt_state[:-1], kept)), config)
+    workdir.write_new(tmp_path / "begun", dataclasses.replace(state, opt_state=(*state.opt_state[:-1], kept)), config)
     with pytest.raises(InputError, match="the checkpoint of step 240 in .*begun holds no averages yet; train further"):
         averaging.reconstruct(tmp_path / "begun", 0.1)
     with pytest.raises(InputError, match="--output is .*plain, which is a file or not empty; name a new folder"):
-        averaging.write(tmp_path / "plain", state, config)
+        workdir.check_new(tmp_path / "plain", "--output")
     for lengths in ((0.05,), (0.05, 0.4), (0.0, 0.1), ("a", "b")):
         config = small_digits()
         config.model.ema_profiles = lengths

@@ -7,24 +7,29 @@ all steps that are there are combined, so the more of them are kept (training.sn
 NEW_DIR is then a run with this average in place of the usual one: sample from it and evaluate it as from any other.
 """
 
+from pathlib import Path
+
 from absl import flags
 from etils import epy
 
 from pfgm_jax.commands import command_line
-from pfgm_jax.folders import to_folder
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import is_local, to_folder
 
 with epy.lazy_imports():  # `--help` does not wait for JAX
-    from pfgm_jax import averaging
+    from pfgm_jax import averaging, workdir
 
 FLAGS = flags.FLAGS
 
 
 def run(_: list[str]) -> None:
     """Reconstructs the average."""
-    output = to_folder(FLAGS.output)
-    averaging.check_new(output)
+    if not is_local(to_folder(FLAGS.output)):
+        raise InputError(f"--output is {FLAGS.output}, which is not on this machine; give a local folder, and copy it")
+    output = Path(FLAGS.output)
+    workdir.check_new(output, "--output")
     state, config = averaging.reconstruct(to_folder(FLAGS.workdir), FLAGS.length, FLAGS.step)
-    averaging.write(output, state, config)
+    workdir.write_new(output, state, config)
 
 
 def main(program: str) -> None:

@@ -2,19 +2,17 @@
 
 import dataclasses
 import logging
-import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
 import ml_collections
 from jaxtyping import PyTree
 
-from pfgm_jax import build, config_files, models
+from pfgm_jax import build, models
 from pfgm_jax import config as config_lib
-from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax import workdir as workdirs
 from pfgm_jax.convert.checkpoint import read_checkpoint
 from pfgm_jax.convert.tensors import network_tensors
-from pfgm_jax.errors import InputError
 from pfgm_jax.training.state import TrainState, create_optimizer, create_state
 
 log = logging.getLogger("pfgm_jax")
@@ -52,8 +50,7 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
     Raises:
       InputError: the config, the file or the workdir is not valid; nothing is written.
     """
-    if workdir.is_file() or (workdir.is_dir() and any(workdir.iterdir())):
-        raise InputError(f"--workdir is {workdir}, which is a file or not empty; name a new folder")
+    workdirs.check_new(workdir, "--workdir")
     config_lib.validate(config)
     if not config_lib.is_filled_in(config):
         config = config_lib.fill_in(config, build.load_dataset(config))
@@ -66,14 +63,6 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
         ema_params=checkpoint.ema_params,
         opt_state=checkpoint.optimizer_state(state.opt_state),
     )
-    # The rename is atomic: a workdir without its config would be useless.
-    partial = workdir.with_name(f"{workdir.name}.partial")
-    if partial.is_dir():  # of an interrupted conversion
-        shutil.rmtree(partial)
-    config_files.make_folder(partial)
-    with Checkpoints(partial / "checkpoints") as checkpoints:
-        checkpoints.save(state, config_files.to_dict(config))
-    config_files.write(config, partial)
-    partial.rename(workdir)
+    workdirs.write_new(workdir, state, config)
     log.info("%d tensors of step %d in %s", len(tensors), checkpoint.step, workdir)
     return state

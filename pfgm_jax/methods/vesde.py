@@ -9,20 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pfgm_jax import ranges
-from pfgm_jax.errors import FieldError
-from pfgm_jax.methods.predictions import Marginal
+from pfgm_jax.methods.exploding import Exploding
 from pfgm_jax.methods.score_sde import ScoreSDE, table_index
 
 
 @dataclasses.dataclass(frozen=True)
-class VESDE(ScoreSDE):
-    """α = 1 and σ = σ_min (σ_max / σ_min)^t.
+class VESDE(Exploding, ScoreSDE):
+    """The path `Exploding`.
 
     The network is shown σ. With discrete levels it is shown their number, 0 being that of the largest, as NCSN is.
-
-    Attributes:
-      sigma_min, sigma_max: noise at times 0 and 1, in network units.
     """
 
     fields: ClassVar[Mapping[str, str]] = {
@@ -31,34 +26,8 @@ class VESDE(ScoreSDE):
         "sigma_max": "model.sigma_max",
     }
     identity: ClassVar[tuple[str, ...]] = (*ScoreSDE.identity, "sigma_min", "sigma_max")
-    level_name: ClassVar[str] = "sigma"
     own_prediction: ClassVar[str] = "score"
     own_eps: ClassVar[float] = 1e-5
-
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        ranges.check(self, sigma_min=ranges.above(0), sigma_max=ranges.above(0))
-        if self.sigma_max <= self.sigma_min:
-            raise FieldError("sigma_max", self.sigma_max, f"`sigma_min` is {self.sigma_min}: give a larger number")
-
-    @property
-    def _log_range(self) -> float:
-        return math.log(self.sigma_max / self.sigma_min)
-
-    def rho_at(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Computes σ at a time."""
-        return self.sigma_min * (self.sigma_max / self.sigma_min) ** time
-
-    def time_of(self, rho: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Computes the time of σ."""
-        return jnp.log(rho / self.sigma_min) / self._log_range
-
-    def marginal(self, rho: Float[Array, "..."]) -> Marginal:
-        """Returns 1 and σ."""
-        return Marginal(jnp.ones_like(rho), rho)
 
     def label(self, time: Float[Array, " b"]) -> Float[Array, " b"]:
         """Computes σ, or the number of the level from the largest."""
@@ -72,11 +41,6 @@ class VESDE(ScoreSDE):
     def largest_label(cls, config: Any) -> float | None:
         """Returns the number of the smallest level; None if levels are continuous."""
         return None if config.training.continuous else super().largest_label(config)
-
-    @property
-    def prior_std(self) -> float:
-        """σ_max."""
-        return self.sigma_max
 
     def drift_rate(self, time: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns 0."""
