@@ -1,15 +1,34 @@
 """Curves of quality, and other curves, as pictures."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pfgm_jax.folders import Folder
+from pfgm_jax import sharding
+from pfgm_jax.folders import Folder, write_whole
 
 # What samples are compared by: of images, and of vectors.
 DISTANCES = {"fid": "Fréchet distance", "sliced_wasserstein": "sliced Wasserstein distance"}
 
 Points = Sequence[Mapping[str, float]]
+
+
+def write(path: Folder, curve: Any, draw: Callable[[Folder], None]) -> Folder:
+    """Writes a curve as JSON, and as a picture beside it, by the first process; returns the file of the former.
+
+    Args:
+      path: of the files, without suffixes.
+      curve: values of JSON.
+      draw: draws the picture into a file.
+    """
+
+    def write_both():
+        write_whole(path.with_suffix(".json"), (json.dumps(curve, indent=1) + "\n").encode())
+        draw(path.with_suffix(".png"))
+
+    sharding.on_first_process(write_both)
+    return path.with_suffix(".json")
 
 
 @contextlib.contextmanager

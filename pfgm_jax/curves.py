@@ -1,6 +1,5 @@
 """Makes figures of an evaluation: quality against evaluations, norms along trajectories, paths through latents."""
 
-import json
 import logging
 from typing import Any
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from pfgm_jax import build, charts, evaluation, latents, pictures, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.folders import Folder
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.robustness import noise_curve, quality, quantization_curve
@@ -85,12 +84,8 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
             of_setting = TrainedModel(config, model.params, model.step)
             curves.setdefault(name, []).append({**setting, **quality(workdir, of_setting, compare)})
 
-    def write():
-        write_whole(folder / "nfe.json", (json.dumps(curves, indent=1) + "\n").encode())
-        charts.plot_quality(folder / "nfe.png", curves, "evaluations", "evaluations of the network")
-
-    sharding.on_first_process(write)
-    return folder / "nfe.json"
+    draw = lambda path: charts.plot_quality(path, curves, "evaluations", "evaluations of the network")
+    return charts.write(folder / "nfe", curves, draw)
 
 
 def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
@@ -113,12 +108,8 @@ def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
         **dict(zip(("lower", "median", "upper"), quartiles.tolist(), strict=True)),
     }
 
-    def write():
-        write_whole(folder / "norms.json", (json.dumps(curve, indent=1) + "\n").encode())
-        _plot_norms(folder / "norms.png", method.level_name, np.exp(np.asarray(times)), quartiles)
-
-    sharding.on_first_process(write)
-    return folder / "norms.json"
+    draw = lambda path: _plot_norms(path, method.level_name, np.exp(np.asarray(times)), quartiles)
+    return charts.write(folder / "norms", curve, draw)
 
 
 def interpolation(model: TrainedModel, folder: Folder) -> Folder:

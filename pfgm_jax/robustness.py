@@ -3,13 +3,12 @@
 The third of that section, larger steps, is `curves.nfe_curve`.
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pfgm_jax import build, charts, evaluation, results, sharding
+from pfgm_jax import build, charts, evaluation, results
 from pfgm_jax import config as config_lib
-from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.folders import Folder
 from pfgm_jax.quantization import quantized
 from pfgm_jax.trained_model import TrainedModel
 
@@ -47,7 +46,7 @@ def noise_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Compar
     curve = noise_points(workdir, model, compare, ALPHAS)
     label = "noise added after each step, in units of the noise level"
     draw = lambda path: charts.plot_quality(path, {"heun": curve}, "alpha", label, "linear")
-    return _write(folder / "noise", curve, draw)
+    return charts.write(folder / "noise", curve, draw)
 
 
 def quantization_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, folder: Folder) -> Folder:
@@ -55,7 +54,7 @@ def quantization_curve(workdir: Folder, model: TrainedModel, compare: evaluation
     curve = quantization_points(workdir, model, compare, BITS)
     name = build.sampler_name(model.config)
     draw = lambda path: charts.plot_quality(path, {name: curve}, "bits", "bits of a weight", "linear")
-    return _write(folder / "quantization", curve, draw)
+    return charts.write(folder / "quantization", curve, draw)
 
 
 def disturbed(model: TrainedModel, alpha: float) -> TrainedModel:
@@ -71,12 +70,3 @@ def quality(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison
     """Draws `eval.num_samples` samples, which eval/samples/ of the workdir keeps, and compares them with the data."""
     drawn = results.samples_folder(workdir, model, model.config.eval.num_samples, "eval/samples")
     return evaluation.quality_of_samples(model, compare, drawn)
-
-
-def _write(path: Folder, curve: Iterable[dict[str, Any]], draw: Callable[[Folder], None]) -> Folder:
-    def write():
-        write_whole(path.with_suffix(".json"), (json.dumps(curve, indent=1) + "\n").encode())
-        draw(path.with_suffix(".png"))
-
-    sharding.on_first_process(write)
-    return path.with_suffix(".json")
