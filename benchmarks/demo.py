@@ -36,7 +36,7 @@ def digits_demo(workdir: Path) -> tuple[float, float, Path]:
 
     scaling = model.scaling
     picture = workdir / "digits.png"
-    pixels = pictures.to_pixels(np.asarray(scaling.to_stored(x[:100])), scaling.levels)
+    pixels = pictures.to_pixels(np.asarray(scaling.to_stored(x[:100])), (0, scaling.levels - 1))
     pictures.to_picture(pictures.image_grid(pixels)).save(picture)
     return float(evaluations.mean()), pixel_distance(x, scaling), picture
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from pfgm_jax import ranges
 from pfgm_jax.context import Context
+from pfgm_jax.datasets.scaling import Scaling
 from pfgm_jax.errors import FieldError, InputError, shown
 
 
@@ -50,32 +51,36 @@ def to_array(what: str, value: Any) -> np.ndarray:
     return array
 
 
-def to_images(value: Any, shape: tuple[int, int, int], levels: int) -> np.ndarray:
-    """Returns images of a model as uint8 [n, H, W, C], or vectors as float32 [n, 1, 1, N].
+def to_images(value: Any, shape: tuple[int, int, int], scaling: Scaling) -> np.ndarray:
+    """Returns images of a model as integers [n, H, W, C], real images or vectors [n, 1, 1, N] as float32.
 
     Args:
       value: an array, or numbers in lists of equal lengths.
       shape: H, W, C of the model.
-      levels: its number of grey levels; 0 for vectors.
+      scaling: of the model.
 
     Raises:
       InputError: they are not images of the model.
     """
+    levels, lowest, kind = scaling.levels, scaling.lowest, scaling.stored_dtype
     images = to_array("the images", value)
     wanted = ", ".join(map(str, shape))
     if images.ndim != 4 or images.shape[1:] != shape or not len(images):
         raise InputError(f"the images have shape {images.shape}; the model takes [n, {wanted}]")
-    if levels and images.dtype != np.uint8:
-        raise InputError(f"the images are {images.dtype}; give uint8 with grey levels 0 to {levels - 1}")
-    if levels and images.max() >= levels:
-        raise InputError(f"an image has grey level {images.max()}; the model knows 0 to {levels - 1}")
+    highest = lowest + levels - 1
+    if levels and images.dtype != np.uint8 and (kind == np.uint8 or images.dtype.kind not in "iu"):
+        raise InputError(f"the images are {images.dtype}; give {kind} with grey levels {lowest} to {highest}")
+    if levels and not lowest <= images.min() <= images.max() <= highest:
+        beyond = images.min() if images.min() < lowest else images.max()
+        raise InputError(f"an image has grey level {beyond}; the model knows {lowest} to {highest}")
     if levels:
-        return images
+        return images.astype(kind, copy=False)
     with np.errstate(over="ignore"):
-        vectors = images.astype(np.float32)
-    if not np.isfinite(vectors).all():
-        raise InputError("some vectors are not finite in float32; leave them out")
-    return vectors
+        reals = images.astype(np.float32)
+    if not np.isfinite(reals).all():
+        what = "vectors" if shape[:2] == (1, 1) else "images"
+        raise InputError(f"some {what} are not finite in float32; leave them out")
+    return reals
 
 
 def to_context(context: Any) -> Context:

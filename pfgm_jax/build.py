@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from jaxtyping import PyTree
 
 from pfgm_jax import config_files, datasets
@@ -50,15 +51,45 @@ def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
     return int(height), int(width), int(config.data.num_channels)
 
 
+def holds_vectors(config: ml_collections.ConfigDict) -> bool:
+    """Says whether the data of a config whose fields are filled in are vectors, of which there are no pictures."""
+    return not config.data.levels and image_shape(config)[:2] == (1, 1)
+
+
+def window(config: ml_collections.ConfigDict) -> tuple[float, float]:
+    """Returns the values that pictures show as black and white: all grey levels, unless `eval.window` has others.
+
+    Of real numbers these are two standard deviations below and above the mean.
+    """
+    data = config.data
+    if config.eval.window:
+        low, high = config.eval.window
+        return float(low), float(high)
+    if data.levels:
+        return float(data.lowest), float(data.lowest + data.levels - 1)
+    scale = data.scale if isinstance(data.scale, tuple) else (data.scale,) * len(data.shift)
+    return min(np.subtract(data.shift, scale).tolist()), max(np.add(data.shift, scale).tolist())
+
+
 def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
-    """Loads the data set of a config.
+    """Loads the data set of a config, or of patches of its images.
 
     Raises:
-      InputError: see `datasets.load_dataset`.
+      InputError: see `datasets.load_dataset`; or the images are smaller than patches.
     """
     data = config.data
     size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
-    return datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir))
+    size = 0 if data.crop else size  # of a patch
+    found = datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir))
+    if not data.crop:
+        return found
+    height, width, _ = found.shape
+    if min(height, width) < data.crop:
+        raise InputError(
+            f"data.crop is {data.crop}, but {data.dataset} has examples of {height} x {width}; give at most "
+            f"{min(height, width)}, or 0 for whole examples"
+        )
+    return found.cropped(data.crop)
 
 
 def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
@@ -71,6 +102,7 @@ def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
         flip=data.random_flip,
         shift=tuple(data.shift),
         scale=data.scale or 1.0,
+        lowest=data.lowest,
     )
 
 

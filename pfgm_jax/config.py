@@ -11,7 +11,7 @@ from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.registry import FEATURES, METHODS, MODELS
 
 # Fields of data that may be 0 or (), which stands for "from the data".
-FROM_DATA = ("data.image_size", "data.num_channels", "data.levels", "data.shift", "data.scale")
+FROM_DATA = ("data.image_size", "data.num_channels", "data.levels", "data.lowest", "data.shift", "data.scale")
 
 # Fields that decide the shapes or the meaning of the parameters, besides those of the method and the network.
 _IDENTITY = (
@@ -146,7 +146,7 @@ def is_filled_in(config: ml_collections.ConfigDict) -> bool:
     """Says whether a config of images leaves nothing to its data."""
     if build.create_method(config).unfitted:
         return False
-    idle = ("data.shift", "data.scale")
+    idle = ("data.lowest", "data.shift", "data.scale")
     return all(get(config, path) for path in FROM_DATA if path not in idle)
 
 
@@ -171,12 +171,9 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
             f"{len(dataset.train)} training examples; draw at most as many"
         )
     if not dataset.levels:
-        if config.data.augmentation:
-            raise InputError(
-                f"data.augmentation is {config.data.augmentation}, but {config.data.dataset} holds vectors, which are "
-                "not transformed; set it to 0"
-            )
-        _fill_in_vector_scaling(config, dataset)
+        _fill_in_scaling(config, dataset)
+    if build.holds_vectors(config):
+        _check_vectors(config)
     validate_network(config)
     statistics = datasets.DataStatistics(build.create_scaling(config), dataset.train)
     method = METHODS[config.training.sde]
@@ -197,7 +194,7 @@ def _fill_in_reference(config: ml_collections.ConfigDict) -> None:
 def _fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
     height, width, channels = dataset.shape
     size = height if height == width else (height, width)
-    found = {"data.image_size": size, "data.num_channels": channels, "data.levels": dataset.levels}
+    found = {"data.image_size": size, "data.num_channels": channels}
     if not isinstance(config.data.image_size, int):
         given = tuple(config.data.image_size)
         put(config, "data.image_size", given[0] if given[0] == given[1] else given)
@@ -207,15 +204,41 @@ def _fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset)
                 f"{path} is {get(config, path)}, but {config.data.dataset} has {value}; set it to 0 or to that"
             )
         put(config, path, value)
-
-
-def _fill_in_vector_scaling(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
-    shift, scale = datasets.vector_scaling(dataset.train[:])
-    config.data.shift, config.data.scale = config.data.shift or shift, config.data.scale or scale
-    if len(config.data.shift) != dataset.shape[2]:
+    data = config.data
+    if not data.levels and not data.lowest:
+        data.levels, data.lowest = dataset.levels, dataset.lowest
+    if not dataset.fits(data.levels, data.lowest):
+        levels = f"from {dataset.lowest} to {dataset.lowest + dataset.levels - 1}" if dataset.levels else "none"
         raise InputError(
-            f"data.shift has {len(config.data.shift)} components, but {config.data.dataset} has vectors of "
-            f"{dataset.shape[2]}; give one for each, or () for the data's own"
+            f"data.levels is {data.levels} and data.lowest is {data.lowest}, but {data.dataset} has grey levels "
+            f"{levels}; set both to 0, or to what includes these"
+        )
+
+
+def _fill_in_scaling(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
+    """Fills in the shift and scale of real numbers."""
+    train, data = dataset.train, config.data
+    if not data.shift or not data.scale:
+        of_vectors = build.holds_vectors(config)
+        found = datasets.vector_scaling(train[:]) if of_vectors else datasets.channel_scaling(train.read, len(train))
+        put(config, "data.shift", data.shift or found[0])
+        put(config, "data.scale", data.scale or found[1])
+    for name in ("shift", "scale"):
+        given = data[name]
+        if isinstance(given, tuple) and len(given) != dataset.shape[2]:
+            kind = f"vectors of {dataset.shape[2]}" if build.holds_vectors(config) else f"{dataset.shape[2]} channels"
+            raise InputError(
+                f"data.{name} has {len(given)} components, but {data.dataset} has {kind}; give one for each, or "
+                f"{'()' if name == 'shift' else '0'} for the data's own"
+            )
+
+
+def _check_vectors(config: ml_collections.ConfigDict) -> None:
+    """Checks that what a config says suits vectors."""
+    if config.data.augmentation:
+        raise InputError(
+            f"data.augmentation is {config.data.augmentation}, but {config.data.dataset} holds vectors, which are "
+            "not transformed; set it to 0"
         )
     if not MODELS[config.model.name].takes_vectors:
         able = [name for name in MODELS if MODELS[name].takes_vectors]

@@ -18,13 +18,18 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     data, training = config.data, config.training
     if data.levels and (data.shift or data.scale):
         raise InputError(
-            f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move vectors, not grey levels "
-            "of images; set them to () and 0"
+            f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move real numbers, not grey "
+            "levels; set them to () and 0"
         )
     if training.small_batch_size > training.batch_size:
         raise InputError(
             f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
             f"{training.batch_size}; perturb at most as many points as are drawn"
+        )
+    if data.crop and training.field_reference == "dataset":
+        raise InputError(
+            f"data.crop is {data.crop}, with which the patches of a data set are without number, so that none can have "
+            "the field of all; set training.field_reference to 'batch', or data.crop to 0"
         )
     for group in ("model", "pfgmpp"):
         low, high = config[group].sigma_min, config[group].sigma_max

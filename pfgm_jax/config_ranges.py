@@ -19,7 +19,15 @@ RANGES: dict[str, Range] = {
     ),
     "data.num_channels": ranges.at_least(0),
     "data.levels": ranges.at_least(0),
-    "data.scale": ranges.at_least(0),
+    "data.crop": ranges.at_least(0),
+    "data.scale": Range(
+        lambda v: (
+            bool(v) and ranges.finite_numbers(v) and min(v) > 0
+            if isinstance(v, tuple)
+            else ranges.is_number(v) and 0 <= v < math.inf
+        ),
+        "give a positive number, or one for each channel, such as (2.0,0.5); or 0 for the data's own",
+    ),
     "data.augmentation": Range(lambda v: 0 <= v <= 1, "give a probability, from 0 to 1"),
     "training.n_iters": ranges.at_least(1),
     "training.batch_size": ranges.at_least(1),
@@ -44,6 +52,10 @@ RANGES: dict[str, Range] = {
         "choose test, train, folder:PATH or arrays:PATH",
     ),
     "eval.num_samples": ranges.at_least(2),
+    "eval.window": Range(
+        lambda v: v == () or (ranges.finite_numbers(v) and len(v) == 2 and v[0] < v[1]),
+        "give two numbers, the first below the second, such as (-1000,1500), or ()",
+    ),
     "eval.front_end": ranges.one_of(FRONT_ENDS),
     "eval.num_images": ranges.at_least(0),
     "eval.num_probes": ranges.at_least(1),

@@ -133,8 +133,8 @@ def _grid(model: TrainedModel, path: np.ndarray, file: Folder) -> Folder:
     """Decodes latents [columns, rows, H, W, C] and draws them."""
     columns, rows = path.shape[:2]
     stored = model.decode(path.swapaxes(0, 1).reshape(-1, *model.shape))
-    if model.scaling.levels:
-        pixels = pictures.to_pixels(stored, model.scaling.levels)
+    if not build.holds_vectors(model.config):
+        pixels = pictures.to_pixels(stored, build.window(model.config))
         sharding.on_first_process(lambda: pictures.save_picture(file, pictures.image_grid(pixels, columns=columns)))
         return file
     array = file.with_suffix(".npy")

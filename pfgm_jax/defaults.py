@@ -74,10 +74,14 @@ def _data() -> ml_collections.ConfigDict:
     data.dir = ""  # folder of prepared data sets and of the cache; "": TFDS_DATA_DIR, or ~/.cache/pfgm_jax
     # Pixels: the side of a square, or (height, width); 0: from the data.
     data.image_size = config_dict.FieldReference(0, field_type=object)
-    data.num_channels = 0  # 1 to 4 for images, the number of components for vectors; 0: from the data
-    data.levels = 0  # grey levels of images: integers 0 .. levels - 1; 0: from the data; vectors have none
-    data.shift = ()  # what is subtracted from each component of a vector; (): from the data
-    data.scale = 0.0  # what vectors are then divided by; 0: from the data, to a standard deviation of 1/2
+    data.num_channels = 0  # of images, or the number of components of vectors; 0: from the data
+    data.crop = 0  # side of square patches of the images, which are then what is learned, at random places; 0: whole
+    # Grey levels of images: integers lowest .. lowest + levels - 1; 0: from the data; real numbers have none.
+    data.levels = 0
+    data.lowest = 0  # the lowest of data.levels
+    data.shift = ()  # what is subtracted from each channel of real numbers; (): from the data
+    # What they are then divided by, a number or one a channel; 0: from the data, to a standard deviation of 1/2.
+    data.scale = config_dict.FieldReference(0.0, field_type=object)
     data.centered = True  # images in [-1, 1]; False: in [0, 1]
     data.random_flip = True  # mirror training images left to right, at random
     # Probability of each of EDM's geometric transformations of images, of which the network is told; in [0, 1].
@@ -201,6 +205,9 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.features = "inception"  # what images are compared by: inception, or pixels (of tiny images)
     evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
     evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
+    # Values that pictures of samples, and features, show as black and white, (low, high) in the units of the data; ():
+    # all grey levels, of real numbers two standard deviations about the mean.
+    evaluation.window = ()
     evaluation.statistics = ""  # .npz file of published statistics; "": of the training data, made once
     evaluation.enable_loss = True  # the loss on the test split
     evaluation.enable_bpd = False  # bits per dimension of bpd_dataset

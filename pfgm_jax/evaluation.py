@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Num
 
-from pfgm_jax import datasets, metrics, sharding
+from pfgm_jax import build, datasets, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.folders import Folder, to_path
@@ -113,7 +113,7 @@ def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Datas
 
 
 def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
-    if not dataset.levels:
+    if build.holds_vectors(config):
         train, test = dataset.train[:], dataset.test[:]
         return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
     options, directory = config.eval, datasets.data_dir(config.data.dir)
@@ -121,6 +121,7 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
     made_with = metrics.ExtractorOptions(
         directory,
         levels=config.data.levels,
+        window=None if build.create_scaling(config).stored_dtype == np.uint8 else build.window(config),
         front_end=options.front_end,
         weights=to_path(options.weights, "eval.weights") if options.weights else None,
         batch_size=local.round_up(options.batch_size),

@@ -172,8 +172,13 @@ def log_prob(
 
 
 def stored_unit(scaling: Scaling) -> float:
-    """Returns the length in network units of one unit of the stored data: one grey level, or 1 in a vector."""
-    return (scaling.high - scaling.low) / scaling.levels if scaling.levels else 1.0 / scaling.scale
+    """Returns the length in network units of one unit of the stored data: one grey level, or 1 of real numbers.
+
+    Of channels with scales of their own it is the geometric mean, of which the power of N is the ratio of volumes.
+    """
+    if scaling.levels:
+        return (scaling.high - scaling.low) / scaling.levels
+    return math.exp(-float(np.mean(np.log(scaling.scale))))
 
 
 def to_bits_per_dim(log_prob: Float[Array | np.ndarray, "*b"], dim: int, unit: float) -> Array | np.ndarray:

@@ -50,7 +50,7 @@ def _named(
         split = getattr(dataset, name)
         return split if count is None else split.first(count), None
     kind, _, path = name.partition(":")
-    levels, shape = config.data.levels, build.image_shape(config)
+    scaling, shape = build.create_scaling(config), build.image_shape(config)
     if kind == "folder" and path:
         # Bits per dimension refer to the original images, so images of another size are not resized.
         pictures = PictureFolder(to_path(path, "eval.bpd_dataset"))
@@ -58,10 +58,10 @@ def _named(
             raise InputError(
                 f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
             )
-        return arguments.to_images(pictures[:count], shape, levels), pictures.files[:count]
+        return arguments.to_images(pictures[:count], shape, scaling), pictures.files[:count]
     if kind == "arrays" and path:
-        examples, _ = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
-        return arguments.to_images(examples[:count], shape, levels), None
+        examples = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
+        return arguments.to_images(examples.x[slice(count)], shape, scaling), None
     raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 
 
@@ -71,10 +71,15 @@ def check_data_of_model(config: ml_collections.ConfigDict, dataset: datasets.Dat
     Raises:
       InputError: its examples have another shape, or other grey levels.
     """
-    told = lambda shape, levels: f"{' x '.join(map(str, shape))} with {levels or 'no'} grey levels"
-    model, data = told(build.image_shape(config), config.data.levels), told(dataset.shape, dataset.levels)
-    if model != data:
+
+    def told(shape: tuple[int, int, int], levels: int, lowest: int) -> str:
+        begin = f" from {lowest} on" if lowest else ""
+        return f"{' x '.join(map(str, shape))} with {levels or 'no'} grey levels{begin}"
+
+    shape, levels, lowest = build.image_shape(config), config.data.levels, config.data.lowest
+    if shape != dataset.shape or not dataset.fits(levels, lowest):
         raise InputError(
-            f"data.dataset is {shown(config.data.dataset)}, whose examples are {data}; the model's are {model}: choose "
-            "data of that kind"
+            f"data.dataset is {shown(config.data.dataset)}, whose examples are "
+            f"{told(dataset.shape, dataset.levels, dataset.lowest)}; the model's are {told(shape, levels, lowest)}: "
+            "choose data of that kind"
         )

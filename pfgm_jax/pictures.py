@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8
 from PIL import Image
 
 from pfgm_jax.folders import Folder
@@ -12,9 +12,18 @@ from pfgm_jax.folders import Folder
 GRID_IMAGES = 64
 
 
-def to_pixels(images: UInt8[np.ndarray, "n H W C"], levels: int) -> UInt8[np.ndarray, "n H W C"]:
-    """Scales grey levels 0 .. levels - 1 to 0 .. 255."""
-    return np.round(images * (255.0 / (levels - 1))).astype(np.uint8)
+def to_pixels(images: Num[np.ndarray, "n H W C"], window: tuple[float, float]) -> UInt8[np.ndarray, "n H W V"]:
+    """Scales values to 0 .. 255; of images that are no pictures, it takes the first channel.
+
+    Args:
+      images: of any channels; 1 are grey, 3 are RGB, and a second or fourth of integers is opacity.
+      window: the values that become black and white; what lies beyond is clipped.
+    """
+    channels = images.shape[-1]
+    if channels not in ((1, 2, 3, 4) if images.dtype.kind in "iu" else (1, 3)):
+        images = images[..., :1]
+    low, high = window
+    return np.round(np.clip((images - np.float64(low)) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
 
 
 def to_picture(pixels: UInt8[np.ndarray, "H W C"]) -> Image.Image:

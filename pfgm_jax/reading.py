@@ -20,6 +20,8 @@ from pfgm_jax.folders import Folder
 LARGEST_JSON = 1 << 26
 # Share of the machine's memory that the arrays of a file may fill.
 MEMORY_SHARE = 0.5
+# Bytes of a file from which on its arrays are left on the disk, where they can be.
+MAPPED = 1 << 28
 
 
 class _DamageError(Exception):
@@ -95,6 +97,35 @@ def read_arrays(path: Folder, what: str, cure: str) -> np.ndarray | dict[str, np
         raise InputError(f"{what} cannot be read as .npy or .npz ({reason(error)}); {cure}") from None
 
 
+def map_arrays(path: Path, what: str, cure: str) -> np.ndarray | dict[str, np.ndarray]:
+    """Reads a .npy or .npz file like `read_arrays`, but leaves large arrays on the disk until they are indexed.
+
+    Of a .npz file these are the arrays that are not compressed. Their checksums are not compared.
+    """
+    try:
+        _check_file(path)
+        if path.stat().st_size < MAPPED:
+            return read_arrays(path, what, cure)
+        with path.open("rb") as file:
+            if file.read(2) != b"PK":
+                return _map_array(path, file, 0, path.stat().st_size)
+            arrays = {}
+            with zipfile.ZipFile(file) as archive:
+                for member in _members(archive):
+                    name = member.filename.removesuffix(".npy")
+                    if member.compress_type == zipfile.ZIP_STORED:
+                        arrays[name] = _map_array(path, file, _start_of(member, file), member.file_size)
+                    else:
+                        arrays[name] = _read_member(archive, member)
+            return arrays
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(path) from None
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        raise InputError(f"{what} cannot be read as .npy or .npz ({reason(error)}); {cure}") from None
+
+
 def array_names(path: Path, what: str, cure: str) -> list[str]:
     """Lists the names of the arrays of a .npz file; see `read_arrays`."""
     try:
@@ -129,16 +160,40 @@ def _check_file(path: Folder) -> None:
 def _read_archive(file: Any) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         members = _members(archive)
-        memory = MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if sum(member.file_size for member in members) > memory:
-            raise _DamageError("its arrays are larger than the memory")
-        arrays = {}
-        for member in members:
-            with archive.open(member) as part:
-                arrays[member.filename.removesuffix(".npy")] = _read_array(part, member.file_size)
-                if part.read(1):  # the checksum is compared at the end
-                    raise _DamageError("an array is longer than its header says")
-        return arrays
+        _check_memory(sum(member.file_size for member in members))
+        return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
+
+
+def _check_memory(size: int) -> None:
+    if size > MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise _DamageError("its arrays are larger than the memory")
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    _check_memory(member.file_size)
+    with archive.open(member) as part:
+        array = _read_array(part, member.file_size)
+        if part.read(1):  # the checksum is compared at the end
+            raise _DamageError("an array is longer than its header says")
+        return array
+
+
+def _start_of(member: zipfile.ZipInfo, file: Any) -> int:
+    """Returns where the content of a member begins: behind its local header, whose last two parts vary in length."""
+    file.seek(member.header_offset)
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        raise _DamageError("it is not a whole zip archive")
+    return member.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+
+
+def _map_array(path: Path, file: Any, start: int, size: int) -> np.ndarray:
+    file.seek(start)
+    shape, fortran, dtype = _read_header(file, start + size)
+    order = "F" if fortran else "C"
+    if not math.prod(shape):
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", file.tell(), shape, order)
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -150,6 +205,20 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 def _read_array(file: Any, size: int) -> np.ndarray:
     """Reads an array in .npy format from a file of so many bytes."""
+    shape, fortran, dtype = _read_header(file, size)
+    length = math.prod(shape) * dtype.itemsize
+    content = np.empty(length, np.uint8)
+    view, done = content.data, 0
+    while done < length:
+        more = file.readinto(view[done:])
+        if not more:
+            _refuse("it is cut off")
+        done += more
+    return np.ndarray(shape, dtype, content, order="F" if fortran else "C")
+
+
+def _read_header(file: Any, end: int) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the shape, order and type of an array in .npy format whose file ends at a place."""
     lib = np.lib.format
     readers = {(1, 0): lib.read_array_header_1_0, (2, 0): lib.read_array_header_2_0}
     try:
@@ -161,16 +230,9 @@ def _read_array(file: Any, size: int) -> np.ndarray:
         _refuse("it holds Python objects, which could execute code")
     # Python's integers do not overflow.
     length = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or max(shape, default=0) >= 2**62 or length > size - file.tell():
+    if min(shape, default=0) < 0 or max(shape, default=0) >= 2**62 or length > end - file.tell():
         _refuse("it is cut off: its header announces more than it holds")
-    content = np.empty(length, np.uint8)
-    view, done = content.data, 0
-    while done < length:
-        more = file.readinto(view[done:])
-        if not more:
-            _refuse("it is cut off")
-        done += more
-    return np.ndarray(shape, dtype, content, order="F" if fortran else "C")
+    return shape, fortran, dtype
 
 
 def _refuse(text: str) -> NoReturn:

@@ -20,22 +20,25 @@ from pfgm_jax.trained_model import TrainedModel
 
 
 def write_samples(
-    folder: Folder, stored: Num[np.ndarray, "n H W C"], evaluations: Int[np.ndarray, " n"], levels: int
+    folder: Folder,
+    stored: Num[np.ndarray, "n H W C"],
+    evaluations: Int[np.ndarray, " n"],
+    window: tuple[float, float] | None,
 ) -> None:
     """Writes samples to samples.npz, and images also to grid.png and one PNG file each.
 
     Args:
       folder: of these samples and no others; if it holds more of them already, these stay.
-      stored: grey levels or vectors.
+      stored: grey levels or real numbers.
       evaluations: number of network evaluations of each sample.
-      levels: number of grey levels; 0 for vectors.
+      window: what pictures show as black and white; None for vectors, of which there are none.
     """
     there = _count_samples(folder)
-    pictures_there = sum(1 for _ in folder.glob("[0-9]*.png")) if levels else there
+    pictures_there = sum(1 for _ in folder.glob("[0-9]*.png")) if window else there
     if there > len(stored) or there == len(stored) == pictures_there:
         return
-    if levels:
-        pixels = pictures.to_pixels(stored, levels)
+    if window:
+        pixels = pictures.to_pixels(stored, window)
         pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[: pictures.GRID_IMAGES]))
         digits = len(str(len(pixels) - 1))
         names = [f"{i:0{digits}}.png" for i in range(len(pixels))]

@@ -76,7 +76,8 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     folder = results.samples_folder(workdir, model, config.sampling.num_samples)
     rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
     stored, evaluations = rows["samples"], rows["evaluations"]
-    sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, model.scaling.levels))
+    window = None if build.holds_vectors(model.config) else build.window(model.config)
+    sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, window))
     log.info(
         "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
         len(stored),

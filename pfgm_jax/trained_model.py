@@ -37,8 +37,9 @@ from pfgm_jax.samplers.base import Solution
 class TrainedModel:
     """A trained model.
 
-    Images are uint8 [n, H, W, C] with grey levels 0 .. levels - 1, vectors are float32 [n, 1, 1, N] in their own units,
-    both as `data.dataset` has them. Work is done `sampling.batch_size` rows at a time, on all devices.
+    Images are integers [n, H, W, C] with grey levels lowest .. lowest + levels - 1, or float32 in their own units, and
+    vectors are float32 [n, 1, 1, N], all as `data.dataset` has them. Work is done `sampling.batch_size` rows at a time,
+    on all devices.
 
     Attributes:
       config: of the run.
@@ -221,7 +222,7 @@ class TrainedModel:
         Raises:
           InputError: they are not images of the model.
         """
-        return arguments.to_images(images, self.shape, self.scaling.levels)
+        return arguments.to_images(images, self.shape, self.scaling)
 
 
 def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:

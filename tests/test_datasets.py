@@ -79,16 +79,15 @@ def test_own_images_and_vectors_are_read_and_every_twentieth_held_out(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((9, 4, 4, 1), np.int64), r"dtype int64 and shape \(9, 4, 4, 1\); give uint8 images"),
+        (np.zeros((9, 4, 4, 1), np.int64), r"dtype int64 and shape \(9, 4, 4, 1\); give images"),
         (
             np.array([[0.0, 1], [np.nan, 0], [1, 1]]),
             "1 of its rows hold NaN, infinity or overflow float32, the first is row 1",
         ),
         (np.zeros((1, 4, 4, 1), np.uint8), r"shape \(1, 4, 4, 1\); at least 2 examples are needed"),
-        (np.zeros((9, 4, 4, 7), np.uint8), "images have 1 to 4 channels"),
         (np.zeros((0, 4, 4, 1), np.uint8), "at least 2 examples are needed"),
         (np.full((5, 2), 1e300), "5 of its rows hold NaN, infinity or overflow float32"),
-        (np.zeros((9,)), r"shape \(9,\); give uint8 images"),
+        (np.zeros((9,)), r"shape \(9,\); give images"),
     ],
 )
 def test_refuses_arrays_that_are_not_examples(tmp_path, array, message):

@@ -13,7 +13,7 @@ ALL = [*SOURCES, *Path("tests").glob("*.py"), *Path("benchmarks").glob("*.py")]
 # From the bottom up. A module imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
     ["errors", "context", "keys", "version"],
-    ["ranges", "registry", "arguments", "folders", "sharding"],
+    ["ranges", "registry", "folders", "sharding"],
     ["reading"],
     ["kept_steps", "locks", "seals"],
     [
@@ -28,7 +28,7 @@ LAYERS = [
         "field",
     ],
     ["datasets", "models", "plots", "quantization", "charts"],
-    ["methods"],
+    ["methods", "arguments"],
     ["samplers", "charges"],
     ["sampling", "latents", "likelihood", "pieces"],
     ["config_fields"],

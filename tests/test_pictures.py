@@ -22,9 +22,9 @@ def test_grid_places_enlarged_images_row_by_row():
 
 def test_grey_levels_span_all_of_a_byte():
     levels = np.arange(17, dtype=np.uint8).reshape(1, 17, 1, 1)
-    np.testing.assert_array_equal(pictures.to_pixels(levels, 17).ravel(), np.round(np.linspace(0, 255, 17)))
+    np.testing.assert_array_equal(pictures.to_pixels(levels, (0, 16)).ravel(), np.round(np.linspace(0, 255, 17)))
     every = np.arange(256, dtype=np.uint8).reshape(1, 256, 1, 1)
-    np.testing.assert_array_equal(pictures.to_pixels(every, 256), every)
+    np.testing.assert_array_equal(pictures.to_pixels(every, (0, 255)), every)
 
 
 def test_pictures_have_the_mode_of_their_channels():

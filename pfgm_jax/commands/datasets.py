@@ -1,6 +1,6 @@
 """Data sets from the command line.
 
-python -m pfgm_jax.datasets prepare cifar10|celeba|lsun_bedroom [--data_dir DIR]
+python -m pfgm_jax.datasets prepare cifar10|fashion_mnist|celeba|lsun_bedroom [--data_dir DIR]
 python -m pfgm_jax.datasets info --config configs/celeba.py [--picture data.png]
 """
 
@@ -22,6 +22,12 @@ FLAGS = flags.FLAGS
 EXAMPLES = 64
 
 
+def _numbers(values: float | tuple[float, ...]) -> str:
+    """Formats numbers, the first of many."""
+    values = values if isinstance(values, tuple) else (values,)
+    return " ".join(f"{value:.6g}" for value in values[:8]) + (" ..." if len(values) > 8 else "")
+
+
 def info() -> None:
     """Prints what the data of a config are, and what follows from them; draws some as the network sees them."""
     config = FLAGS.config
@@ -35,16 +41,19 @@ def info() -> None:
         "training examples": len(dataset.train),
         "test examples": len(dataset.test),
         "shape": " x ".join(map(str, shape)),
-        "grey levels": dataset.levels or "none",
+        "grey levels": f"{scaling.levels} from {scaling.lowest} on" if scaling.lowest else scaling.levels or "none",
+        **({} if scaling.levels else {"shift": _numbers(scaling.shift), "scale": _numbers(scaling.scale)}),
         "labels": len(labels) or "none",
         "mean norm": f"{datasets.mean_norm(scaling, dataset.train):.6g}",
         **{name: f"{value:.6g}" for name, value in build.create_method(config).summary().items()},
     }.items():
         print(f"{name}: {value}")
-    if dataset.levels:
+    if not build.holds_vectors(config):
+        window = build.window(config)
+        print(f"black and white: {window[0]:.6g} and {window[1]:.6g}")
         numbers = np.linspace(0, len(dataset.train) - 1, min(EXAMPLES, len(dataset.train))).astype(np.int32)
         seen = scaling.augment(jax.random.key(config.seed), dataset.train[numbers], numbers)
-        grid = pictures.image_grid(pictures.to_pixels(np.asarray(scaling.to_stored(seen)), dataset.levels))
+        grid = pictures.image_grid(pictures.to_pixels(np.asarray(scaling.to_stored(seen)), window))
         pictures.to_picture(grid).save(FLAGS.picture)
         print(f"picture: {FLAGS.picture}")
 

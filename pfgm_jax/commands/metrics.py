@@ -90,14 +90,18 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     samples, path = _read(Path(arguments.samples), "--samples"), Path(arguments.reference)
     there = path.is_dir() or (path.suffix in ARRAY_FILES and path.is_file())
     dataset = None if there else _load_dataset(arguments.reference, samples.shape[1:], directory)
-    if dataset and not dataset.levels:
-        raise InputError(f"--reference is {arguments.reference!r}, which holds vectors; name a data set of images")
+    if dataset and not 0 < dataset.levels <= LEVELS:
+        kind = "images of 16 bits or of real numbers" if max(dataset.shape[:2]) > 1 else "vectors"
+        raise InputError(
+            f"--reference is {arguments.reference!r}, which holds {kind}; name a data set of images of 8 bits"
+        )
     array_levels = arguments.levels or (dataset.levels if dataset else LEVELS)
 
     @functools.cache
     def extractor(levels: int) -> "metrics.Extractor":
-        flags = (arguments.front_end, arguments.weights, arguments.batch_size)
-        return metrics.create_extractor(arguments.features, metrics.ExtractorOptions(directory, levels, *flags))
+        names = ("front_end", "weights", "batch_size")
+        flags = {name: getattr(arguments, name) for name in names}
+        return metrics.create_extractor(arguments.features, metrics.ExtractorOptions(directory, levels, **flags))
 
     def extractor_of(images: "np.ndarray | image_files.PictureFolder") -> "metrics.Extractor":
         return extractor(LEVELS if isinstance(images, image_files.PictureFolder) else array_levels)

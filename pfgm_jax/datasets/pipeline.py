@@ -11,6 +11,9 @@ from jaxtyping import Array, Int, Num
 from pfgm_jax.datasets.split import Split
 from pfgm_jax.datasets.store import THREADS
 
+# The order of epochs uses shorter seeds.
+_PLACES = 1
+
 
 class Batch(NamedTuple):
     """The B examples of a step, or the b of them that a process has read.
@@ -66,8 +69,10 @@ def host_rows(rows: int, process_index: int, process_count: int) -> slice:
 def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: int, process: tuple[int, int]) -> Batch:
     """Reads a process's share of the first `rows` examples of the batch of a step; see `step_batches`."""
     index = batch_indices(seed, step, batch_size, len(split))[:rows]
-    own = index[host_rows(rows, *process)]
-    return Batch(split[own], index, split.labels[own] if split.labelled else None)
+    share = host_rows(rows, *process)
+    own = index[share]
+    places = np.random.default_rng((seed, step, _PLACES)).random((rows, 2))[share] if split.crop else None
+    return Batch(split.read(own, places), index, split.labels[own] if split.labelled else None)
 
 
 def step_batches(

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,10 @@ from jaxtyping import Array, Float, Int, Num
 
 from pfgm_jax.datasets.split import Split
 
-# Standard deviation that vectors are scaled to, about that of pixels in [-1, 1].
+# Standard deviation that real numbers are scaled to, about that of pixels in [-1, 1].
 VECTOR_STD = 0.5
+# Examples that statistics are computed from, evenly spaced; and numbers that are read at a time for them.
+MOST_EXAMPLES, READ = 10_000, 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +24,13 @@ class Scaling:
     """The map between stored examples and network units.
 
     Attributes:
-      levels: number of grey levels of images (integers 0 .. levels - 1); 0 for vectors.
+      levels: number of grey levels of images (integers lowest .. lowest + levels - 1); 0 for real numbers.
       low, high: the interval that grey levels are scaled to.
       dequantize: whether to add uniform noise of one level to each grey level, so that images have a density.
       flip: whether augmentation mirrors images left to right with probability ½.
-      shift, scale: a vector v is scaled to (v - shift) / scale.
+      shift, scale: real numbers v are scaled to (v - shift) / scale, of one shift for each channel, and one scale for
+        all or for each.
+      lowest: the lowest grey level.
     """
 
     levels: int
@@ -33,11 +39,25 @@ class Scaling:
     dequantize: bool = False
     flip: bool = False
     shift: tuple[float, ...] = ()
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
+    lowest: int = 0
 
     @property
     def _shift(self) -> Float[Array, "1 1 1 N"]:
         return jnp.array(self.shift, jnp.float32)[None, None, None]
+
+    @property
+    def _scale(self) -> float | Float[Array, "1 1 1 N"]:
+        return jnp.array(self.scale, jnp.float32)[None, None, None] if isinstance(self.scale, tuple) else self.scale
+
+    @property
+    def stored_dtype(self) -> np.dtype:
+        """The type of stored examples: the smallest of uint8, uint16 and int16 that has the grey levels, or float32."""
+        if not self.levels:
+            return np.dtype(np.float32)
+        if self.lowest < 0:
+            return np.dtype(np.int16)
+        return np.dtype(np.uint8 if self.lowest + self.levels <= 256 else np.uint16)
 
     def to_network(
         self, stored: Num[Array | np.ndarray, "b H W C"], noise: Float[Array, "b H W C"] | None = None
@@ -45,23 +65,23 @@ class Scaling:
         """Converts stored examples to network units.
 
         Args:
-          stored: grey levels or vectors.
+          stored: grey levels or real numbers.
           noise: position within each grey level, in [0, 1); None for the middle. Used if `dequantize` is True.
         """
         if not self.levels:
-            return (jnp.asarray(stored, jnp.float32) - self._shift) / self.scale
-        grey = jnp.asarray(stored).astype(jnp.float32)
+            return (jnp.asarray(stored, jnp.float32) - self._shift) / self._scale
+        grey = jnp.asarray(stored).astype(jnp.float32) - self.lowest
         middle = 0.5 if noise is None else noise
         share = (grey + middle) / self.levels if self.dequantize else grey / (self.levels - 1)
         return self.low + (self.high - self.low) * share
 
     def to_stored(self, x: Float[Array | np.ndarray, "b H W C"]) -> Array:
-        """Converts network units to stored form: the nearest grey level as uint8, or a float32 vector."""
+        """Converts network units to stored form: the nearest grey level as an integer, or a float32 number."""
         if not self.levels:
-            return jnp.asarray(x) * self.scale + self._shift.astype(x.dtype)
+            return jnp.asarray(x) * self._scale + self._shift.astype(x.dtype)
         grey = (x - self.low) / (self.high - self.low)
         grey = jnp.floor(grey * self.levels) if self.dequantize else jnp.round(grey * (self.levels - 1))
-        return jnp.clip(grey, 0, self.levels - 1).astype(jnp.uint8)
+        return (jnp.clip(grey, 0, self.levels - 1) + self.lowest).astype(self.stored_dtype)
 
     def augment(
         self, key: jax.Array, stored: Num[Array | np.ndarray, "b H W C"], index: Int[Array | np.ndarray, " b"]
@@ -72,20 +92,24 @@ class Scaling:
 
         Args:
           key: random key of the step.
-          stored: grey levels or vectors.
+          stored: grey levels or real numbers.
           index: index of each example in its data set.
         """
-        if not self.levels:
-            return self.to_network(stored)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
         noise = None
-        if self.dequantize:
+        if self.levels and self.dequantize:
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
             noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), stored.shape[1:]))(keys)
-        x = self.to_network(stored, noise)
-        if self.flip:
-            mirrored = jax.vmap(lambda k: jax.random.bernoulli(jax.random.fold_in(k, 1)))(keys)
-            x = jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-        return x
+        return self.flipped(key, self.to_network(stored, noise), index)
+
+    def flipped(
+        self, key: jax.Array, x: Float[Array, "b H W C"], index: Int[Array | np.ndarray, " b"]
+    ) -> Float[Array, "b H W C"]:
+        """Mirrors what belongs to training examples as `augment` mirrors these; for the arguments see there."""
+        if not self.flip or x.shape[2] == 1:
+            return x
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
+        mirrored = jax.vmap(lambda k: jax.random.bernoulli(jax.random.fold_in(k, 1)))(keys)
+        return jnp.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
 
 
 def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, ...], float]:
@@ -96,18 +120,53 @@ def vector_scaling(vectors: Float[np.ndarray, "n 1 1 N"]) -> tuple[tuple[float, 
     return tuple(shift.tolist()), (std / VECTOR_STD) or 1.0
 
 
-def norms(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"]) -> Float[np.ndarray, " n"]:
-    """Computes the Euclidean norm of each example in network units."""
+def channel_scaling(
+    read: Callable[[slice], Num[np.ndarray, "k H W C"]], count: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Computes the shift and scale of each channel that give images mean 0 and standard deviation ½.
+
+    Args:
+      read: reads some of the images.
+      count: of images; at most `MOST_EXAMPLES` of them, evenly spaced, are read.
+    """
+    sums: dict[str, Any] = {"pixels": 0, "first": 0.0, "second": 0.0}
+    centre: Any = None
+    for part in _portions(read, count, MOST_EXAMPLES):
+        pixels = part.reshape(-1, part.shape[-1]).astype(np.float64)
+        # About a value of the data, so that a large mean costs no digits of the deviation.
+        centre = pixels.mean(axis=0) if centre is None else centre
+        sums["pixels"] += len(pixels)
+        sums["first"] += (pixels - centre).sum(axis=0)
+        sums["second"] += ((pixels - centre) ** 2).sum(axis=0)
+    first = sums["first"] / sums["pixels"]
+    std = np.sqrt(np.maximum(sums["second"] / sums["pixels"] - first**2, 0.0))
+    return tuple((centre + first).tolist()), tuple(np.where(std > 0, std / VECTOR_STD, 1.0).tolist())
+
+
+def _portions(
+    read: Callable[[slice], Num[np.ndarray, "k H W C"]], count: int, most: int
+) -> Iterator[Num[np.ndarray, "k H W C"]]:
+    """Reads at most `most` evenly spaced examples, a bounded number of bytes at a time."""
+    step = max(1, count // most)
+    each = max(1, READ // max(1, read(slice(0, 1)).size))
+    for first in range(0, count, each * step):
+        yield read(slice(first, min(first + each * step, count), step))
+
+
+def norms(
+    scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int | None = None
+) -> Float[np.ndarray, " n"]:
+    """Computes the Euclidean norm in network units of each example, or of about `most` evenly spaced ones."""
     found = []
-    for first in range(0, len(stored), 1000):
-        x = np.asarray(scaling.to_network(jnp.asarray(stored[first : first + 1000])))
+    for part in _portions(stored.__getitem__, len(stored), most or len(stored)):
+        x = np.asarray(scaling.to_network(jnp.asarray(part)))
         found.append(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1))
     return np.concatenate(found)
 
 
-def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = 10_000) -> float:
-    """Computes the mean Euclidean norm in network units of at most `most` evenly spaced examples."""
-    return float(norms(scaling, stored[:: max(1, len(stored) // most)]).mean())
+def mean_norm(scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int = MOST_EXAMPLES) -> float:
+    """Computes the mean Euclidean norm in network units of about `most` evenly spaced examples."""
+    return float(norms(scaling, stored, most).mean())
 
 
 class DataStatistics:

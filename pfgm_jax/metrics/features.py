@@ -42,12 +42,12 @@ class Extractor(Protocol):
     """A function that computes features of any number of images."""
 
     @property
-    def record(self) -> dict[str, str | int]:
+    def record(self) -> dict[str, Any]:
         """Returns the settings that determine the features."""
         ...
 
     def __call__(self, images: np.ndarray) -> Features:
-        """Computes features of images uint8 [n, H, W, C].
+        """Computes features of images [n, H, W, C], uint8 unless there is a window.
 
         Raises:
           InputError: the images have a wrong type, shape or number of grey levels.
@@ -61,6 +61,7 @@ class ExtractorOptions(NamedTuple):
     Attributes:
       directory: folder of data sets; published weights are downloaded there at the first call.
       levels: number of grey levels of the images, 0 .. levels - 1.
+      window: values that are black and white, of images of more than 8 bits or of real numbers; None for the others.
       front_end: how images are resized for a network; see `front_ends`.
       weights: path of a network's weights; None for the published ones.
       batch_size: number of images per batch; a multiple of the number of devices.
@@ -69,6 +70,7 @@ class ExtractorOptions(NamedTuple):
 
     directory: Path
     levels: int = 256
+    window: tuple[float, float] | None = None
     front_end: str = "tensorflow"
     weights: Path | None = None
     batch_size: int = 64

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ class InceptionExtractor:
       weights: SHA-256 of the file that the parameters came from.
       front_end: see `front_ends`.
       levels: number of grey levels of the images, 0 .. levels - 1.
+      window: see `ExtractorOptions`.
       batch_size: number of images per batch; the last batch is padded.
       place: moves a batch uint8 [batch_size, H, W, C] to the devices.
     """
@@ -35,22 +37,26 @@ class InceptionExtractor:
     weights: str
     front_end: str = "tensorflow"
     levels: int = 256
+    window: tuple[float, float] | None = None
     batch_size: int = 64
     place: Callable[[np.ndarray], Array] = jnp.asarray
 
     @property
-    def record(self) -> dict[str, str | int]:
+    def record(self) -> dict[str, Any]:
         made = {"features": "inception", "front_end": self.front_end, "weights": self.weights}
-        return {**made, "levels": self.levels}
+        return {**made, "levels": self.levels, **({"window": list(self.window)} if self.window else {})}
 
     def __call__(self, images: np.ndarray) -> Features:
-        check_images(images, self.levels)
+        if self.window:
+            images = pictures.to_pixels(images, self.window)
+        else:
+            check_images(images, self.levels)
         if images.shape[-1] not in (1, 3):
             raise InputError(
                 f"the images have {images.shape[-1]} channels, and Inception takes 1 (grey) or 3 (RGB); convert them"
             )
-        if self.levels != 256:
-            images = pictures.to_pixels(images, self.levels)
+        if self.levels != 256 and not self.window:
+            images = pictures.to_pixels(images, (0, self.levels - 1))
         features = np.empty((len(images), inception.FEATURES), np.float32)
         logits = np.empty((len(images), inception.CLASSES), np.float32)
         # While the devices compute a batch, the next one is sent to them and the last results are fetched.
@@ -76,7 +82,8 @@ def create(options: ExtractorOptions) -> InceptionExtractor:
     place, devices = jnp.asarray, options.devices
     if devices is not None:
         params, place = jax.device_put(params, devices.whole), lambda batch: jax.device_put(batch, devices.rows)
-    return InceptionExtractor(params, digest, options.front_end, options.levels, options.batch_size, place)
+    made_with = options.front_end, options.levels, options.window
+    return InceptionExtractor(params, digest, *made_with, options.batch_size, place)
 
 
 def _take(

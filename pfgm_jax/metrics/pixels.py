@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -18,25 +19,29 @@ class PixelExtractor:
 
     Attributes:
       levels: number of grey levels of the images, 0 .. levels - 1.
+      window: see `ExtractorOptions`; values beyond it become features below 0 and above 1.
     """
 
     levels: int = 256
+    window: tuple[float, float] | None = None
 
     @property
-    def record(self) -> dict[str, str | int]:
-        return {"features": "pixels", "levels": self.levels}
+    def record(self) -> dict[str, Any]:
+        return {"features": "pixels", "levels": self.levels, **({"window": list(self.window)} if self.window else {})}
 
     def __call__(self, images: np.ndarray) -> Features:
-        check_images(images, self.levels)
+        if not self.window:
+            check_images(images, self.levels)
         dim = math.prod(images.shape[1:])
         if dim > MOST_PIXELS:
             raise InputError(
                 f"the images have {dim} numbers each, and pixels are features for at most {MOST_PIXELS}; choose the "
                 "features 'inception'"
             )
-        return Features(images.reshape(len(images), dim) / (self.levels - 1.0), None)
+        low, high = self.window or (0.0, self.levels - 1.0)
+        return Features((images.reshape(len(images), dim) - np.float64(low)) / (high - low), None)
 
 
 def create(options: ExtractorOptions) -> PixelExtractor:
     """Creates the extractor; see `features.create_extractor`."""
-    return PixelExtractor(options.levels)
+    return PixelExtractor(options.levels, options.window)

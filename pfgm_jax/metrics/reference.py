@@ -58,4 +58,6 @@ def statistics_path(record: dict[str, Any], directory: Path) -> Path:
         name = f"{name[-40:]}-{hashlib.sha256(record['data_set'].encode()).hexdigest()[:8]}"
     size = "x".join(map(str, record["size"]))
     kind = "-".join(str(record[field]) for field in ("features", "front_end") if field in record)
+    if "window" in record:
+        kind += "-{:g}to{:g}".format(*record["window"])
     return directory / "statistics" / f"{name}-{record['split']}-{size}-{kind}.npz"

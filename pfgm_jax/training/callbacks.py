@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from tqdm import tqdm
 
-from pfgm_jax import pictures
+from pfgm_jax import build, pictures
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import TrainingError
 from pfgm_jax.generator import Generator
@@ -144,14 +144,13 @@ class Snapshots:
 
     def __call__(self, now: Moment, state: TrainState) -> None:
         generator = self._generator
-        levels = generator.scaling.levels
-        if not (now.draws and levels):
+        if not now.draws or build.holds_vectors(generator.config):
             return
         drawn = list(generator.draw(state.ema_params, pictures.GRID_IMAGES, generator.config.seed))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
             log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
         stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))
-        self._writer.picture(now.step, pictures.image_grid(pictures.to_pixels(stored, levels)))
+        self._writer.picture(now.step, pictures.image_grid(pictures.to_pixels(stored, build.window(generator.config))))
 
 
 def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:
