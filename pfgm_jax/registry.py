@@ -123,6 +123,7 @@ SOURCES = Registry(
         "arrays:PATH": "pfgm_jax.datasets.arrays:load",
         "folder:PATH": "pfgm_jax.datasets.folder:load",
         "cifar10": "pfgm_jax.datasets.cifar10:CIFAR10",
+        "fashion_mnist": "pfgm_jax.datasets.fashion_mnist:FASHION_MNIST",
         "celeba": "pfgm_jax.datasets.celeba:CELEBA",
         "lsun_bedroom": "pfgm_jax.datasets.lsun:BEDROOM",
         "tfds:NAME": "pfgm_jax.datasets.prepared:load_tfds",

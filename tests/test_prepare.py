@@ -114,7 +114,9 @@ def test_data_that_are_not_there_are_named_with_the_cure(tmp_path, prepared):
             datasets.load_dataset(name, directory=tmp_path)
     with pytest.raises(InputError, match="data.image_size is 0, and data.dataset is 'celeba', whose images have sev"):
         datasets.load_dataset("celeba", directory=prepared[0])
-    with pytest.raises(InputError, match="there is no data set 'mnist' to prepare; choose one of cifar10, celeba"):
+    with pytest.raises(
+        InputError, match="there is no data set 'mnist' to prepare; choose one of cifar10, fashion_mnist, celeba"
+    ):
         prepare_lib.prepare("mnist", tmp_path)
 
 

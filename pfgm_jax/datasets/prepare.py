@@ -21,7 +21,7 @@ log = logging.getLogger("pfgm_jax")
 
 
 def prepare(name: str, directory: Path) -> Path:
-    """Builds a data set from files in `directory`/downloads/manual or from the network.
+    """Builds a data set from files in `directory`/downloads/manual, of a package of the system, or from the network.
 
     Args:
       name: name of a `Prepared` source.
