@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Num
+from jaxtyping import Array, Bool, Num
 
 # How many numbers describe a transformation of an image; see `datasets.augmentation`.
 AUGMENTATION = 9
@@ -15,7 +16,7 @@ class Context(NamedTuple):
     A context is a pytree of rows. It travels beside the images, row by row, through samplers, methods and networks.
     """
 
-    label: Num[Array | np.ndarray, "b ..."] | None = None  # class, or a vector
+    label: Num[Array | np.ndarray, "b ..."] | None = None  # class, negative for none; or a vector, NaN for none
     image: Num[Array | np.ndarray, "b ..."] | None = None  # a picture that conditions the answer
     known: Num[Array | np.ndarray, "b ..."] | None = None  # what is known of an image to be restored
     mask: Num[Array | np.ndarray, "b ..."] | None = None  # where it is known
@@ -23,3 +24,10 @@ class Context(NamedTuple):
 
 
 NO_CONTEXT = Context()
+
+
+def without_labels(label: Num[Array | np.ndarray, "b ..."], dropped: Bool[Array, " b"]) -> Num[Array, "b ..."]:
+    """Returns labels of which some are not given."""
+    label = jnp.asarray(label)
+    none = jnp.nan if jnp.issubdtype(label.dtype, jnp.floating) else -1
+    return jnp.where(dropped.reshape(-1, *[1] * (label.ndim - 1)), jnp.asarray(none, label.dtype), label)

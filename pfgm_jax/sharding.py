@@ -119,12 +119,14 @@ class SharedRows(NamedTuple):
     Attributes:
       rows: D parts of r rows.
       index: index of each row in the array.
+      group: number of each row, see `Devices.share_out`; None for none.
       count: number of rows of each part without padding.
     """
 
     rows: Num[Array, "Dr ..."]
     index: Int[Array, " Dr"]
     count: Int[Array, " D"]
+    group: Int[Array, " Dr"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,11 +176,12 @@ class Devices:
         """Replicates arrays that are the same in all processes on every device."""
         return jax.tree.map(lambda a: jax.make_array_from_process_local_data(self.whole, np.asarray(a)), tree)
 
-    def share_out(self, array: Any) -> SharedRows:
+    def share_out(self, array: Any, groups: Int[np.ndarray, " n"] | None = None) -> SharedRows:
         """Shards the rows of an array; each process reads only the rows of its devices.
 
         Args:
           array: an object with a shape, indexed by row numbers; it needs at least one row per device.
+          groups: a number for each row.
         """
         shape = array.shape
         bounds = np.arange(self.count + 1) * shape[0] // self.count
@@ -188,10 +191,14 @@ class Devices:
             [np.minimum(np.arange(most) + start, stop - 1) for start, stop in itertools.pairwise(bounds)]
         )
         read = lambda of_device: array[index[of_device[0]]]
+        place = lambda numbers: jax.make_array_from_callback(
+            numbers.shape, self.rows, lambda i: numbers[i].astype(np.int32)
+        )
         return SharedRows(
             jax.make_array_from_callback((self.count * most, *shape[1:]), self.rows, read),
-            jax.make_array_from_callback(index.shape, self.rows, lambda i: index[i].astype(np.int32)),
-            jax.make_array_from_callback(count.shape, self.rows, lambda i: count[i].astype(np.int32)),
+            place(index),
+            place(count),
+            None if groups is None else place(groups[index]),
         )
 
     # Within jit

@@ -26,6 +26,7 @@ LAYERS = [
         "torch_pickle",
         "torch_file",
         "field",
+        "partial_means",
     ],
     ["datasets", "models", "plots", "quantization", "charts"],
     ["methods", "arguments"],

@@ -22,11 +22,15 @@ class Batch(NamedTuple):
       stored: grey levels or vectors.
       index: index in the data set of every example of the step.
       label: of each example; None for a data set without labels.
+      condition: image that conditions each example; None for a data set without.
+      group: number of each example, the same for examples of the same label; None for a data set without labels.
     """
 
     stored: Num[Array | np.ndarray, "b H W C"]
     index: Int[Array | np.ndarray, " B"]
-    label: Int[Array | np.ndarray, " b"] | None
+    label: Num[Array | np.ndarray, "b ..."] | None
+    condition: Num[Array | np.ndarray, "b H W c"] | None = None
+    group: Int[Array | np.ndarray, " b"] | None = None
 
 
 @functools.lru_cache(maxsize=2)
@@ -72,7 +76,8 @@ def read_batch(split: Split, seed: int, step: int, batch_size: int, rows: int, p
     share = host_rows(rows, *process)
     own = index[share]
     places = np.random.default_rng((seed, step, _PLACES)).random((rows, 2))[share] if split.crop else None
-    return Batch(split.read(own, places), index, split.labels[own] if split.labelled else None)
+    labels, groups = (split.labels[own], split.groups[own]) if split.labelled else (None, None)
+    return Batch(split.read(own, places), index, labels, split.read_conditions(own, places), groups)
 
 
 def step_batches(

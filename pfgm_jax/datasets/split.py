@@ -1,5 +1,6 @@
 """The interface of data sets for the rest of the code."""
 
+import functools
 import hashlib
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -91,7 +92,7 @@ class Split:
         """Returns the shape of a condition as it is read: H, W, c; None where there are none."""
         return None if self._conditions is None else (*self.shape[1:3], self._conditions.shape[3])
 
-    @property
+    @functools.cached_property
     def groups(self) -> Int[np.ndarray, " n"]:
         """Returns a number for each example, the same for examples of the same label; -1 without one."""
         if self.labels.ndim == 1:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key, Num
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.field import Mean
+from pfgm_jax.partial_means import Mean
 
 # A network with its parameters: (images [b, H, W, C], noise level or label of each [b], context) ->
 # [b, H, W, C + extra_channels].

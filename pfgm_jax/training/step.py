@@ -49,8 +49,7 @@ def batches(
     training = config.training
 
     def place(batch):
-        stored, label = devices.place((batch.stored, batch.label))
-        return datasets.Batch(stored, devices.place_whole(batch.index), label)
+        return devices.place(batch._replace(index=None))._replace(index=devices.place_whole(batch.index))
 
     return datasets.step_batches(
         split,
