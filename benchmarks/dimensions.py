@@ -16,7 +16,8 @@ from typing import Any
 import run_lib
 from pfgm_jax import build, charts, config_files, evaluation, robustness
 from pfgm_jax.commands import command_line
-from pfgm_jax.trained_model import TrainedModel, load_with
+from pfgm_jax.loading import load_with
+from pfgm_jax.trained_model import TrainedModel
 
 STEPS = (4, 6, 8, 12, 17, 30, 50)
 STEPS_OF_CURVES, SAMPLES_OF_CURVES = 17, 2000

@@ -12,7 +12,8 @@ from etils import epy
 with epy.lazy_api_imports(globals()):
     from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, registry, samplers, sampling
     from pfgm_jax.context import Context
-    from pfgm_jax.trained_model import TrainedModel, load
+    from pfgm_jax.loading import load
+    from pfgm_jax.trained_model import TrainedModel
     from pfgm_jax.version import __version__
 
 __all__ = [

@@ -7,6 +7,7 @@ import numpy as np
 from pfgm_jax import ranges
 from pfgm_jax.context import Context
 from pfgm_jax.datasets.scaling import Scaling
+from pfgm_jax.datasets.split import enlarged
 from pfgm_jax.errors import FieldError, InputError, shown
 
 
@@ -81,6 +82,60 @@ def to_images(value: Any, shape: tuple[int, int, int], scaling: Scaling) -> np.n
         what = "vectors" if shape[:2] == (1, 1) else "images"
         raise InputError(f"some {what} are not finite in float32; leave them out")
     return reals
+
+
+def to_conditions(value: Any, shape: tuple[int, int, int], channels: int) -> np.ndarray:
+    """Returns images that condition those of a model, with their pixels repeated to the size of these.
+
+    Args:
+      value: [n, h, w, channels], whose sides divide those of the model's images; or numbers in lists.
+      shape: H, W, C of the model.
+      channels: of its conditions.
+
+    Raises:
+      InputError: they are no such images.
+    """
+    images = to_array("the conditions", value)
+    height, width, _ = shape
+    fits = images.ndim == 4 and images.size and images.shape[3] == channels
+    if not fits or height % images.shape[1] or width % images.shape[2]:
+        raise InputError(
+            f"the conditions have shape {images.shape}; the model takes [n, {height}, {width}, {channels}], or images "
+            "whose sides divide these"
+        )
+    if not np.isfinite(images.astype(np.float32)).all():
+        raise InputError("some conditions are not finite in float32; leave them out")
+    return enlarged(images, height, width)
+
+
+def to_labels(label: Any, num_classes: int, label_size: int, counts: tuple[int, ...] = ()) -> np.ndarray:
+    """Returns labels as an array: classes, one or several, or numbers [label_size] or [n, label_size].
+
+    Args:
+      label: a class or classes, -1 for none; or numbers.
+      num_classes, label_size: one of them is 0.
+      counts: training examples of each class; () if that is not known.
+
+    Raises:
+      FieldError: it is no such label; the field is 'label'.
+    """
+    values = to_array("the labels", label)
+    if label_size:
+        numbers = values.astype(np.float32)
+        if numbers.ndim not in (1, 2) and label_size == 1:
+            numbers = numbers.reshape(-1, 1)
+        if numbers.ndim not in (1, 2) or numbers.shape[-1] != label_size or not np.isfinite(numbers).all():
+            raise FieldError("label", label, f"the labels of the model are {label_size} finite numbers: give as many")
+        return numbers
+    whole = values.astype(np.int64)
+    if values.ndim > 1 or values.dtype.kind == "b" or not (whole == values).all() or not values.size:
+        raise FieldError("label", label, "give one class, or a tuple with a class for each sample")
+    if whole.min() < -1 or whole.max() >= num_classes:
+        raise FieldError("label", label, f"the model knows classes 0 to {num_classes - 1}; -1 is none")
+    unseen = sorted({int(c) for c in whole.ravel() if c >= 0 and counts and not counts[c]})
+    if unseen:
+        raise FieldError("label", label, f"no training example was of class {unseen[0]}: choose another")
+    return whole.astype(np.int32)
 
 
 def to_context(context: Any) -> Context:

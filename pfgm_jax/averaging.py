@@ -14,7 +14,7 @@ from pfgm_jax import build, config_files, models
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
-from pfgm_jax.trained_model import checkpoints_of
+from pfgm_jax.loading import checkpoints_of
 from pfgm_jax.training import profiles
 from pfgm_jax.training.state import TrainState, create_optimizer, create_state
 

@@ -17,6 +17,7 @@ from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.likelihood import Divergence
 from pfgm_jax.methods.base import Method
+from pfgm_jax.methods.guidance import guided
 from pfgm_jax.registry import METHODS, SAMPLERS
 from pfgm_jax.samplers.base import OdeSolver, Sampler
 from pfgm_jax.sharding import Devices
@@ -106,6 +107,19 @@ def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
     )
 
 
+def create_condition_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling | None:
+    """Creates the scaling of the images that condition a config's network; None if there are none."""
+    data = config.data
+    if not data.condition_channels:
+        return None
+    return datasets.Scaling(0, shift=tuple(data.condition_shift), scale=tuple(data.condition_scale))
+
+
+def takes_labels(config: ml_collections.ConfigDict) -> bool:
+    """Says whether the network of a config is shown labels."""
+    return bool(config.model.num_classes or config.model.label_size)
+
+
 def training_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> datasets.Dataset:
     """Returns what a run trains on: its data set, or the pairs of `training.pairs`.
 
@@ -135,6 +149,15 @@ def create_method(config: ml_collections.ConfigDict) -> Method:
       InputError: there is no such method, or a field is out of range.
     """
     return _from_config(METHODS[config.training.sde], config, shape=image_shape(config))
+
+
+def create_guided_method(config: ml_collections.ConfigDict) -> Method:
+    """Creates the method of a config with the guidance of its sampling.
+
+    Raises:
+      InputError: see `create_method`.
+    """
+    return guided(create_method(config), config.sampling.guidance, tuple(config.sampling.guidance_interval))
 
 
 def sampler_field(config: ml_collections.ConfigDict) -> str:
@@ -239,7 +262,17 @@ def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charg
         devices,
         create_method(config).kernel_dimensions,
         config.data.augmentation,
+        create_condition_scaling(config),
+        config.model.label_dropout if takes_labels(config) else 0.0,
+        _counted(config),
     )
+
+
+def _counted(config: ml_collections.ConfigDict) -> str:
+    """Says which charges count for an example; see `Charges`."""
+    if not config.training.conditional_field:
+        return "all"
+    return "example" if config.data.condition_channels else "label" if takes_labels(config) else "all"
 
 
 def init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:

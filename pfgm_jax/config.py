@@ -4,18 +4,15 @@ import math
 
 import ml_collections
 
-from pfgm_jax import build, config_conflicts, config_fields, datasets, models, ranges
+from pfgm_jax import build, config_conflicts, config_data, config_fields, datasets, models, ranges
 from pfgm_jax.config_files import differences, get, put
 from pfgm_jax.config_ranges import RANGES
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.registry import FEATURES, METHODS, MODELS
 
-# Fields of data that may be 0 or (), which stands for "from the data".
-FROM_DATA = ("data.image_size", "data.num_channels", "data.levels", "data.lowest", "data.shift", "data.scale")
-
 # Fields that decide the shapes or the meaning of the parameters, besides those of the method and the network.
 _IDENTITY = (
-    *FROM_DATA,
+    *config_data.FIELDS,
     "data.centered",
     "data.uniform_dequantization",
     "data.augmentation",
@@ -139,15 +136,14 @@ def _validate_field(config: ml_collections.ConfigDict, path: str) -> None:
 def fields_from_data(config: ml_collections.ConfigDict) -> list[str]:
     """Lists the fields of a config that may be left to its data."""
     method = METHODS[config.training.sde]
-    return [*FROM_DATA, *(method.fields[name] for name in method.fitted)]
+    return [*config_data.FIELDS, *(method.fields[name] for name in method.fitted)]
 
 
 def is_filled_in(config: ml_collections.ConfigDict) -> bool:
     """Says whether a config of images leaves nothing to its data."""
     if build.create_method(config).unfitted:
         return False
-    idle = ("data.lowest", "data.shift", "data.scale")
-    return all(get(config, path) for path in FROM_DATA if path not in idle)
+    return all(get(config, path) for path in ("data.image_size", "data.num_channels", "data.levels"))
 
 
 def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_collections.ConfigDict:
@@ -164,16 +160,15 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
       InputError: the config contradicts the data.
     """
     config = config.copy_and_resolve_references()
-    _fill_in_shape(config, dataset)
+    config_data.fill_in_shape(config, dataset)
     if len(dataset.train) < config.training.batch_size:
         raise InputError(
             f"training.batch_size is {config.training.batch_size}, but {config.data.dataset} has "
             f"{len(dataset.train)} training examples; draw at most as many"
         )
-    if not dataset.levels:
-        _fill_in_scaling(config, dataset)
-    if build.holds_vectors(config):
-        _check_vectors(config)
+    config_data.fill_in_units(config, dataset)
+    config_data.fill_in_conditions(config, dataset)
+    config_data.fill_in_labels(config, dataset)
     validate_network(config)
     statistics = datasets.DataStatistics(build.create_scaling(config), dataset.train)
     method = METHODS[config.training.sde]
@@ -189,63 +184,6 @@ def fill_in(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> ml_
 def _fill_in_reference(config: ml_collections.ConfigDict) -> None:
     training = config.training
     training.field_reference = training.field_reference or METHODS[training.sde].references[0]
-
-
-def _fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
-    height, width, channels = dataset.shape
-    size = height if height == width else (height, width)
-    found = {"data.image_size": size, "data.num_channels": channels}
-    if not isinstance(config.data.image_size, int):
-        given = tuple(config.data.image_size)
-        put(config, "data.image_size", given[0] if given[0] == given[1] else given)
-    for path, value in found.items():
-        if get(config, path) not in (0, value):
-            raise InputError(
-                f"{path} is {get(config, path)}, but {config.data.dataset} has {value}; set it to 0 or to that"
-            )
-        put(config, path, value)
-    data = config.data
-    if not data.levels and not data.lowest:
-        data.levels, data.lowest = dataset.levels, dataset.lowest
-    if not dataset.fits(data.levels, data.lowest):
-        levels = f"from {dataset.lowest} to {dataset.lowest + dataset.levels - 1}" if dataset.levels else "none"
-        raise InputError(
-            f"data.levels is {data.levels} and data.lowest is {data.lowest}, but {data.dataset} has grey levels "
-            f"{levels}; set both to 0, or to what includes these"
-        )
-
-
-def _fill_in_scaling(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
-    """Fills in the shift and scale of real numbers."""
-    train, data = dataset.train, config.data
-    if not data.shift or not data.scale:
-        of_vectors = build.holds_vectors(config)
-        found = datasets.vector_scaling(train[:]) if of_vectors else datasets.channel_scaling(train.read, len(train))
-        put(config, "data.shift", data.shift or found[0])
-        put(config, "data.scale", data.scale or found[1])
-    for name in ("shift", "scale"):
-        given = data[name]
-        if isinstance(given, tuple) and len(given) != dataset.shape[2]:
-            kind = f"vectors of {dataset.shape[2]}" if build.holds_vectors(config) else f"{dataset.shape[2]} channels"
-            raise InputError(
-                f"data.{name} has {len(given)} components, but {data.dataset} has {kind}; give one for each, or "
-                f"{'()' if name == 'shift' else '0'} for the data's own"
-            )
-
-
-def _check_vectors(config: ml_collections.ConfigDict) -> None:
-    """Checks that what a config says suits vectors."""
-    if config.data.augmentation:
-        raise InputError(
-            f"data.augmentation is {config.data.augmentation}, but {config.data.dataset} holds vectors, which are "
-            "not transformed; set it to 0"
-        )
-    if not MODELS[config.model.name].takes_vectors:
-        able = [name for name in MODELS if MODELS[name].takes_vectors]
-        raise InputError(
-            f"model.name is {config.model.name!r}, but {config.data.dataset} holds vectors; choose model.name "
-            f"{' or '.join(map(repr, able))}"
-        )
 
 
 def fill_in_from_run(config: ml_collections.ConfigDict, saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

@@ -3,7 +3,9 @@
 import math
 
 import ml_collections
+import numpy as np
 
+from pfgm_jax.arguments import to_labels
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.methods.base import Method
 from pfgm_jax.registry import METHODS, MODELS
@@ -46,6 +48,7 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
       InputError: it cannot.
     """
     _check_augmentation(config)
+    check_labels(config)
     training = config.training
     with named_by({"reference": "training.field_reference"}):
         method.check_reference(training.field_reference)
@@ -90,6 +93,52 @@ def _check_augmentation(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"{given}, but the network {config.model.name!r}, with these options, is not told of it; choose model.name "
             "ncsnpp with model.conditional=True, or mlp, or set data.augmentation to 0"
+        )
+
+
+def check_labels(config: ml_collections.ConfigDict) -> None:
+    """Checks that the network, its samples and their guidance suit one another where labels are concerned.
+
+    Raises:
+      InputError: they do not.
+    """
+    model, sampling = config.model, config.sampling
+    if model.num_classes and model.label_size:
+        raise InputError(
+            f"model.num_classes is {model.num_classes} and model.label_size is {model.label_size}, but labels are "
+            "classes or numbers; set one of them to 0"
+        )
+    learned = bool(model.num_classes or model.label_size)
+    if learned and not MODELS[model.name].takes_labels(model):
+        field = "num_classes" if model.num_classes else "label_size"
+        raise InputError(
+            f"model.{field} is {model[field]}, but the network {model.name!r}, with these options, is not shown "
+            "labels; set it to 0, or choose model.name ncsnpp with model.conditional=True, ncsnv2 or mlp"
+        )
+    if sampling.guidance != 1:
+        given = f"sampling.guidance is {sampling.guidance}"
+        if not learned:
+            raise InputError(f"{given}, but the network is not shown labels; set it to 1, or train with labels")
+        if not model.label_dropout:
+            raise InputError(
+                f"{given}, but model.label_dropout is 0, with which the network never learns without labels; set it to "
+                "1, or train with model.label_dropout=0.1"
+            )
+    if config.eval.per_class and not model.num_classes:
+        raise InputError("eval.per_class is True, but model.num_classes is 0; set it to False, or train with classes")
+    label = sampling.label
+    if isinstance(label, list):
+        label = tuple(tuple(row) if isinstance(row, list) else row for row in label)
+    if label == ():
+        return
+    if not learned:
+        raise InputError(f"sampling.label is {label}, but the network is not shown labels; set it to ()")
+    with named_by({"label": "sampling.label"}):
+        to_labels(label, model.num_classes, model.label_size, tuple(config.data.label_counts))
+    if not model.label_dropout and model.num_classes and np.min(label) < 0:
+        raise InputError(
+            f"sampling.label is {label}, of which -1 asks for no label, but model.label_dropout is 0, with which the "
+            "network never learns without; give a class"
         )
 
 

@@ -29,6 +29,15 @@ RANGES: dict[str, Range] = {
         "give a positive number, or one for each channel, such as (2.0,0.5); or 0 for the data's own",
     ),
     "data.augmentation": Range(lambda v: 0 <= v <= 1, "give a probability, from 0 to 1"),
+    "data.condition_channels": ranges.at_least(0),
+    "data.condition_shift": Range(ranges.finite_numbers, "give a tuple of numbers, or () for the data's own"),
+    "data.condition_scale": Range(
+        lambda v: ranges.finite_numbers(v) and min(v, default=1) > 0,
+        "give a tuple of positive numbers, or () for the data's own",
+    ),
+    "data.label_counts": Range(
+        lambda v: ranges.integers(v) and min(v, default=0) >= 0, "leave it at (), for the data's own"
+    ),
     "training.n_iters": ranges.at_least(1),
     "training.batch_size": ranges.at_least(1),
     "training.small_batch_size": ranges.at_least(1),
@@ -41,6 +50,19 @@ RANGES: dict[str, Range] = {
     "sampling.num_samples": ranges.at_least(1),
     "sampling.batch_size": ranges.at_least(1),
     "sampling.checkpoint": ranges.at_least(0),
+    "sampling.label": Range(
+        lambda v: (
+            all(ranges.finite_numbers(row) for row in v)
+            if isinstance(v, tuple) and v and isinstance(v[0], tuple)
+            else ranges.finite_numbers(v if isinstance(v, tuple) else (v,))
+        ),
+        "give a class, or one for each sample in turn, such as (0,1,2); or the numbers of a label; or ()",
+    ),
+    "sampling.guidance": ranges.at_least(0),
+    "sampling.guidance_interval": Range(
+        lambda v: v == () or (ranges.finite_numbers(v) and len(v) == 2 and 0 <= v[0] < v[1]),
+        "give two noise levels, the lower first, such as (0.2,5.0), or () for all",
+    ),
     "sampling.levels": ranges.descending(),
     "eval.checkpoints": Range(
         lambda v: v in ("newest", "all") or all(re.fullmatch(r" *[0-9]{1,10} *", n) for n in v.split(",")),
@@ -59,6 +81,9 @@ RANGES: dict[str, Range] = {
     "eval.front_end": ranges.one_of(FRONT_ENDS),
     "eval.num_images": ranges.at_least(0),
     "eval.num_probes": ranges.at_least(1),
+    "model.num_classes": ranges.at_least(0),
+    "model.label_size": ranges.at_least(0),
+    "model.label_dropout": ranges.share(),
     "model.ema_rate": ranges.share(),
     "model.ema_profiles": Range(
         lambda v: ranges.finite_numbers(v) and len(v) != 1 and all(SHORTEST <= a <= LONGEST for a in v),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from pfgm_jax import build, charts, evaluation, latents, pictures, sharding
+from pfgm_jax import build, charts, evaluation, given, latents, pictures, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
@@ -81,7 +81,7 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
             except InputError as error:  # as of steps that are too few
                 log.info("Not measured: %s with %s, since %s", name, setting, error)
                 continue
-            of_setting = TrainedModel(config, model.params, model.step)
+            of_setting = model.with_config(config)
             curves.setdefault(name, []).append({**setting, **quality(workdir, of_setting, compare)})
 
     draw = lambda path: charts.plot_quality(path, curves, "evaluations", "evaluations of the network")
@@ -94,12 +94,14 @@ def norm_curve(model: TrainedModel, folder: Folder) -> Folder:
     times = jnp.linspace(method.t_prior, method.t_data, HEIGHTS)
 
     @jax.jit
-    def states(params, key):
+    def states(params, key, context):
         net = model.generator.network(params)
         x = method.prior_sample(sample_keys(key, TRAJECTORIES))
-        return trajectory(lambda x, t, _: method.velocity(net, x, t), x, times, model.solver)
+        velocity = lambda x, t, context: method.velocity(net, x, t, context)
+        return trajectory(velocity, x, times, model.solver, context)
 
-    path, end = states(model.params, Keys.from_seed(model.config.seed).samples)
+    context = given.of_samples(model.config, model.config.seed, 0, TRAJECTORIES, model.examples)
+    path, end = states(model.params, Keys.from_seed(model.config.seed).samples, context)
     Solution(*(np.asarray(part) for part in end)).check()
     norms = np.linalg.norm(np.asarray(path).reshape(HEIGHTS, TRAJECTORIES, -1), axis=2)
     quartiles = np.quantile(norms, [0.25, 0.5, 0.75], axis=1)
@@ -132,7 +134,9 @@ def _random_latents(model: TrainedModel, n: int) -> Float[jax.Array, "n H W C"]:
 def _grid(model: TrainedModel, path: np.ndarray, file: Folder) -> Folder:
     """Decodes latents [columns, rows, H, W, C] and draws them."""
     columns, rows = path.shape[:2]
-    stored = model.decode(path.swapaxes(0, 1).reshape(-1, *model.shape))
+    of_row = given.of_samples(model.config, model.config.seed, 0, rows, model.examples)
+    context = jax.tree.map(lambda given: np.repeat(given, columns, axis=0), of_row)
+    stored = model.decode(path.swapaxes(0, 1).reshape(-1, *model.shape), context)
     if not build.holds_vectors(model.config):
         pixels = pictures.to_pixels(stored, build.window(model.config))
         sharding.on_first_process(lambda: pictures.save_picture(file, pictures.image_grid(pixels, columns=columns)))

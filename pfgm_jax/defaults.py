@@ -82,6 +82,10 @@ def _data() -> ml_collections.ConfigDict:
     data.shift = ()  # what is subtracted from each channel of real numbers; (): from the data
     # What they are then divided by, a number or one a channel; 0: from the data, to a standard deviation of 1/2.
     data.scale = config_dict.FieldReference(0.0, field_type=object)
+    data.label_counts = ()  # training examples of each of model.num_classes; (): from the data
+    data.condition_channels = 0  # of images that condition the network; 0: from the data, which may have none
+    data.condition_shift = ()  # what is subtracted from each of their channels; (): from the data
+    data.condition_scale = ()  # what each is then divided by; (): from the data, to about [-1, 1]
     data.centered = True  # images in [-1, 1]; False: in [0, 1]
     data.random_flip = True  # mirror training images left to right, at random
     # Probability of each of EDM's geometric transformations of images, of which the network is told; in [0, 1].
@@ -111,6 +115,8 @@ def _training() -> ml_collections.ConfigDict:
     training.snapshot_sampling = True  # draw the grid of samples at each snapshot
     training.restart = False  # begin again in a workdir whose checkpoints are gone; what else is there stays
     training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
+    # Count only charges of the same label, or of the same image where that conditions the network; False: count all.
+    training.conditional_field = True
     training.M = 0.0  # largest exponent of the perturbation; 0: from the data
     training.tau = 0.03  # growth of the perturbation from one exponent to the next; in (0, 1]
     training.gamma = 5.0  # constant of the normalized field; > 0
@@ -189,6 +195,11 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.probability_flow = False  # follow the ODE
     sampling.step_size = 2e-5  # of annealed_langevin at the smallest level, in squared network units; > 0
     sampling.alpha = 0.1  # of disturbed_heun: noise after each step, in units of the noise level; >= 0
+    # Class of all samples, or of each in turn, such as (0,1,2); or the numbers of a label; -1: without a label; (): as
+    # often as in the data.
+    sampling.label = config_dict.FieldReference((), field_type=object)
+    sampling.guidance = 1.0  # how far to go towards what is given: 0: not at all; 1: as the network; more: further
+    sampling.guidance_interval = ()  # noise levels between which there is guidance, (low, high); (): all
     sampling.num_samples = 64  # images that --mode sample makes; >= 1
     sampling.batch_size = 256  # images made at a time; >= 1
     sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
@@ -209,6 +220,7 @@ def _evaluation() -> ml_collections.ConfigDict:
     # all grey levels, of real numbers two standard deviations about the mean.
     evaluation.window = ()
     evaluation.statistics = ""  # .npz file of published statistics; "": of the training data, made once
+    evaluation.per_class = False  # compare samples of each class with the data's, too
     evaluation.enable_loss = True  # the loss on the test split
     evaluation.enable_bpd = False  # bits per dimension of bpd_dataset
     evaluation.bpd_dataset = "test"  # test or train (of data.dataset), folder:PATH or arrays:PATH
@@ -231,6 +243,9 @@ def _model() -> ml_collections.ConfigDict:
     model = ml_collections.ConfigDict()
     model.name = "ncsnpp"  # ncsnpp or ncsnv2 (images), mlp (vectors)
     model.sigma_end = 0.01  # standard deviation of the smallest perturbation; > 0
+    model.num_classes = 0  # classes 0 .. num_classes - 1 of the data's labels, shown to the network; 0: none
+    model.label_size = 0  # how many numbers of the data's labels it is shown, if these are no classes; 0: none
+    model.label_dropout = 0.1  # share of the training examples whose label it is not shown, for guidance; in [0, 1)
     model.ema_rate = 0.9999  # decay of the moving average of the parameters; in [0, 1)
     # Lengths of averages, relative to the steps, that checkpoints keep besides, such as (0.05,0.1), so that
     # `python -m pfgm_jax ema` can make one of any length after training; each takes the memory of the parameters.

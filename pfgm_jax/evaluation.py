@@ -1,14 +1,14 @@
 """The parts of an evaluation: samples, metrics, likelihoods."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 from jaxtyping import Num
 
-from pfgm_jax import build, datasets, metrics, sharding
+from pfgm_jax import build, datasets, given, metrics, sharding
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.folders import Folder, to_path
@@ -22,6 +22,13 @@ from pfgm_jax.trained_model import TrainedModel
 log = logging.getLogger("pfgm_jax")
 
 Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
+
+
+def labels_of_samples(model: TrainedModel, n: int) -> np.ndarray | None:
+    """Returns the labels of the samples that `draw_samples` draws; None if the model knows none."""
+    if not build.takes_labels(model.config):
+        return None
+    return np.asarray(given.of_samples(model.config, model.config.seed, 0, n, model.examples).label)
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
@@ -79,40 +86,81 @@ def draw_pairs(model: TrainedModel, folder: Folder, n: int) -> Rows:
     return rows_in_pieces(folder / "pieces", n, size, compute, "pair")
 
 
-def quality_of_samples(model: TrainedModel, compare: Comparison, folder: Folder) -> dict[str, Any]:
+def _of_class(samples: Num[np.ndarray, "n H W C"], compare: Comparison) -> dict[str, Any]:
+    found = compare(samples) if len(samples) > 1 else {}
+    return {"samples": len(samples), **found}
+
+
+def quality_of_samples(
+    model: TrainedModel, compare: Comparison, folder: Folder, of_class: Mapping[int, Comparison] = {}
+) -> dict[str, Any]:
     """Draws `eval.num_samples` samples and compares them with the training data; returns the values for a report.
+
+    Samples that are conditioned on images are compared with the images that belong to these, too.
 
     Args:
       model: a trained model.
       compare: see `create_comparison`.
       folder: of the model's samples; see `results.samples_folder`.
+      of_class: see `create_comparisons_of_classes`.
 
     Raises:
       SolveError: the ODE could not be solved.
     """
     config = model.config
     rows = draw_samples(model, folder, config.eval.num_samples)
-    found = compare(rows["samples"])
+    labels = labels_of_samples(model, config.eval.num_samples) if of_class else None
+    found: dict[str, Any] = compare(rows["samples"])
+    if model.examples is not None and config.data.condition_channels:
+        targets = model.examples[np.arange(len(rows["samples"])) % len(model.examples)]
+        window = build.window(config)
+        found |= metrics.evaluate_paired(rows["samples"], targets, window[1] - window[0])
+    if labels is not None:
+        found["classes"] = {label: _of_class(rows["samples"][labels == label], c) for label, c in of_class.items()}
     speeds = rows["lengths"] / rows["seconds"]
     speed = float(np.median(speeds[1:] if len(speeds) > 1 else speeds))  # the first batch includes compilation
     evaluations = float(rows["evaluations"].mean())
     return {"samples": config.eval.num_samples, **found, "evaluations": evaluations, "samples_per_second": speed}
 
 
-def create_comparison(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
+def create_comparisons_of_classes(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset
+) -> dict[int, Comparison]:
+    """Creates, for each class, a function that compares images with the examples of that class.
+
+    Classes of fewer than 2 training examples, which have no covariance, are left out. For the errors see
+    `create_comparison`.
+    """
+    of_class = lambda split, label: split.part(np.flatnonzero(split.labels == label))
+    found = {}
+    for label, count in enumerate(config.data.label_counts):
+        if count > 1:
+            of_label = dataset._replace(train=of_class(dataset.train, label), test=of_class(dataset.test, label))
+            found[label] = create_comparison(config, of_label, f"train-class{label}")
+    return found
+
+
+def create_comparison(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str = "train"
+) -> Comparison:
     """Creates a function that computes FID and other metrics of images, or those of vectors, against the data.
 
     All processes must call it and the function. Process 0 computes on its own devices; the others get {}.
+
+    Args:
+      config: whose fields are filled in.
+      dataset: its training examples are what images are compared with.
+      split_name: names these where their statistics are kept.
 
     Raises:
       InputError: see `metrics.create_extractor` and `metrics.load_statistics`. The function raises the errors of
         `metrics.evaluate`.
     """
-    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset))
+    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset, split_name))
     return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
 
 
-def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> Comparison:
+def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str) -> Comparison:
     if build.holds_vectors(config):
         train, test = dataset.train[:], dataset.test[:]
         return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
@@ -132,7 +180,8 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
         reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)
     else:
-        reference = metrics.reference_statistics(config.data.dataset, dataset.train, extractor, directory)
+        named = config.data.dataset, dataset.train, extractor, directory, split_name
+        reference = metrics.reference_statistics(*named)
     # Of one image, since samples are not yet drawn.
     metrics.check_dimension(extractor(dataset.train[:1]).features.shape[1], reference)
     return lambda images: metrics.evaluate(metrics.extract(images, extractor), reference)
@@ -151,8 +200,11 @@ def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder
 
     def compute(first):
         index = np.minimum(np.arange(first, first + size, dtype=np.int32), len(images) - 1)
-        labels = images.labels if isinstance(images, datasets.Split) and images.labelled else None
-        context = NO_CONTEXT if labels is None else Context(label=labels[index])
+        context = NO_CONTEXT
+        if isinstance(images, datasets.Split):
+            label = images.labels[index] if images.labelled else None
+            context = Context(label=label, image=given.conditions(model.config, images, index))
+        context = given.of_images(model.config, size, context, None, None)
         stored = model.check(images[index])
         ((_, found),) = model.bits(stored, index, model.config.seed, options.num_probes, context)
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)

@@ -34,7 +34,7 @@ class Generator:
 
     def __init__(self, config: ml_collections.ConfigDict):
         self.config = config
-        self.method, self.scaling = build.create_method(config), build.create_scaling(config)
+        self.method, self.scaling = build.create_guided_method(config), build.create_scaling(config)
         self.sampler, self.solver = build.create_sampler(config), build.create_ode_solver(config)
         self._model, self._devices = models.create_model(config), Devices.all()
         # Compiled functions, by the number of samples and of draws.

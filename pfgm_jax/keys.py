@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-# The prior splits a sample's key in a few; the noise of a stochastic sampler follows from another number.
-_NOISE = 0x6E6F6973
+# The prior splits a sample's key in a few; the noise of a stochastic sampler, and a label, follow from other numbers.
+_NOISE, _LABEL = 0x6E6F6973, 0x6C616265
 
 
 class Keys(NamedTuple):
@@ -33,3 +33,8 @@ def sample_keys(key: Key[Array, ""], n: int, first: int | Int[Array, ""] = 0) ->
 def noise_keys(keys: Key[Array, " n"]) -> Key[Array, " n"]:
     """Derives keys for the noise that samplers add from the keys that the samples' priors are drawn with."""
     return jax.vmap(lambda key: jax.random.fold_in(key, _NOISE))(keys)
+
+
+def label_keys(keys: Key[Array, " n"]) -> Key[Array, " n"]:
+    """Derives keys for the labels of samples from the keys that their priors are drawn with."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, _LABEL))(keys)

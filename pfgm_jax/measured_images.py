@@ -1,11 +1,12 @@
 """The images whose likelihoods are measured: those that `eval.bpd_dataset` names."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
-from pfgm_jax import arguments, build, datasets
+from pfgm_jax import arguments, build, datasets, given
 from pfgm_jax.datasets.arrays import read_examples
 from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import to_path
@@ -38,7 +39,19 @@ def load_images(config: ml_collections.ConfigDict) -> MeasuredImages:
     name, count = config.eval.bpd_dataset, config.eval.num_images or None
     images, files = _named(config, name, count)
     record = {"images": name, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
+    if build.takes_labels(config) or config.data.condition_channels:
+        record["given"] = _hash_of_given(images)
     return MeasuredImages(images, files, record)
+
+
+def _hash_of_given(images: np.ndarray | datasets.Split) -> str:
+    """Returns the SHA-256 of the labels and the conditions of images, of at most `HASHED` of these; "" without any."""
+    if not isinstance(images, datasets.Split):
+        return ""
+    some = np.unique(np.linspace(0, len(images) - 1, min(HASHED, len(images))).astype(np.int64))
+    conditions = images.read_conditions(some)
+    parts = (images.labels.tobytes(), b"" if conditions is None else np.ascontiguousarray(conditions).tobytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _named(
@@ -61,7 +74,9 @@ def _named(
         return arguments.to_images(pictures[:count], shape, scaling), pictures.files[:count]
     if kind == "arrays" and path:
         examples = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
-        return arguments.to_images(examples.x[slice(count)], shape, scaling), None
+        split = examples.split(np.arange(examples.x.shape[0])[:count])
+        arguments.to_images(split[:], shape, scaling)
+        return split, None
     raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 
 
@@ -83,3 +98,4 @@ def check_data_of_model(config: ml_collections.ConfigDict, dataset: datasets.Dat
             f"{told(dataset.shape, dataset.levels, dataset.lowest)}; the model's are {told(shape, levels, lowest)}: "
             "choose data of that kind"
         )
+    given.check_examples(config, dataset.test)

@@ -8,8 +8,10 @@ from PIL import Image
 
 from pfgm_jax.folders import Folder
 
-# Of a grid of samples.
+# Of a grid of samples; of one with a class in each row; and its background.
 GRID_IMAGES = 64
+GRID_CLASSES, CLASS_IMAGES = 16, 8
+GREY = 128
 
 
 def to_pixels(images: Num[np.ndarray, "n H W C"], window: tuple[float, float]) -> UInt8[np.ndarray, "n H W V"]:
@@ -37,6 +39,15 @@ def save_picture(path: Folder, pixels: UInt8[np.ndarray, "H W C"]) -> None:
         to_picture(pixels).save(file, format="PNG")
 
 
+def class_grid(images: UInt8[np.ndarray, "n H W C"], labels: Num[np.ndarray, " n"]) -> UInt8[np.ndarray, "H2 W2 C"]:
+    """Arranges images in a grid with one class a row, of at most `GRID_CLASSES`, and the first images of each."""
+    rows = []
+    for label in np.unique(labels)[:GRID_CLASSES]:
+        row = images[labels == label][:CLASS_IMAGES]
+        rows.append(np.pad(row, [(0, CLASS_IMAGES - len(row)), (0, 0), (0, 0), (0, 0)], constant_values=GREY))
+    return image_grid(np.concatenate(rows), columns=CLASS_IMAGES)
+
+
 def image_grid(
     images: UInt8[np.ndarray, "n H W C"], shortest: int = 32, gap: int = 4, columns: int = 0
 ) -> UInt8[np.ndarray, "H2 W2 C"]:
@@ -53,9 +64,9 @@ def image_grid(
     rows = math.ceil(n / columns)
     zoom = max(1, math.ceil(shortest / min(h, w)))
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    framed = np.pad(images, [(0, 0), (gap, 0), (gap, 0), (0, 0)], constant_values=128)
-    cells = np.full((rows * columns, *framed.shape[1:]), 128, np.uint8)
+    framed = np.pad(images, [(0, 0), (gap, 0), (gap, 0), (0, 0)], constant_values=GREY)
+    cells = np.full((rows * columns, *framed.shape[1:]), GREY, np.uint8)
     cells[:n] = framed
     grid = cells.reshape(rows, columns, *framed.shape[1:]).transpose(0, 2, 1, 3, 4)
     grid = grid.reshape(rows * framed.shape[1], columns * framed.shape[2], c)
-    return np.pad(grid, [(0, gap), (0, gap), (0, 0)], constant_values=128)
+    return np.pad(grid, [(0, gap), (0, gap), (0, 0)], constant_values=GREY)

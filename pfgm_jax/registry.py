@@ -141,6 +141,15 @@ METRICS = Registry(
     },
 )
 
+# `metrics.PairedMetric`s, of images and what each should be.
+PAIRED_METRICS = Registry(
+    "metric of pairs",
+    {
+        "psnr": "pfgm_jax.metrics.paired:psnr",
+        "ssim": "pfgm_jax.metrics.paired:ssim",
+    },
+)
+
 # `metrics.VectorMetric`s.
 VECTOR_METRICS = Registry(
     "metric of vectors",

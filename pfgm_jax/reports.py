@@ -24,6 +24,7 @@ def write_samples(
     stored: Num[np.ndarray, "n H W C"],
     evaluations: Int[np.ndarray, " n"],
     window: tuple[float, float] | None,
+    labels: Num[np.ndarray, "n ..."] | None = None,
 ) -> None:
     """Writes samples to samples.npz, and images also to grid.png and one PNG file each.
 
@@ -32,6 +33,7 @@ def write_samples(
       stored: grey levels or real numbers.
       evaluations: number of network evaluations of each sample.
       window: what pictures show as black and white; None for vectors, of which there are none.
+      labels: of each sample; None for none. The grid then has one class a row.
     """
     there = _count_samples(folder)
     pictures_there = sum(1 for _ in folder.glob("[0-9]*.png")) if window else there
@@ -39,7 +41,10 @@ def write_samples(
         return
     if window:
         pixels = pictures.to_pixels(stored, window)
-        pictures.save_picture(folder / "grid.png", pictures.image_grid(pixels[: pictures.GRID_IMAGES]))
+        grid = pictures.image_grid(pixels[: pictures.GRID_IMAGES])
+        if labels is not None and labels.ndim == 1:
+            grid = pictures.class_grid(pixels, labels)
+        pictures.save_picture(folder / "grid.png", grid)
         digits = len(str(len(pixels) - 1))
         names = [f"{i:0{digits}}.png" for i in range(len(pixels))]
         for name, image in zip(names, pixels, strict=True):
@@ -48,7 +53,8 @@ def write_samples(
             if path.name not in names:  # the same image under a number of fewer digits
                 path.unlink()
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, samples=stored, evaluations=evaluations)
+    given = {} if labels is None else {"labels": labels}
+    np.savez(buffer, allow_pickle=False, samples=stored, evaluations=evaluations, **given)
     write_whole(folder / "samples.npz", buffer.getvalue())  # last, since it says that the rest is there
 
 
@@ -108,9 +114,16 @@ def write_report(path: Folder, workdir: Folder, model: TrainedModel, report: dic
 
 
 def table(reports: list[dict[str, Any]]) -> str:
-    """Formats reports side by side, one value per line."""
-    names = list(dict.fromkeys(name for report in reports for name in report))
-    shown = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
-    return "\n".join(
-        name.ljust(30) + "".join(shown(report.get(name, "")).rjust(14) for report in reports) for name in names
-    )
+    """Formats reports side by side, one value per line; then, of each, what was measured of classes, one per line."""
+    names = list(dict.fromkeys(name for report in reports for name in report if name != "classes"))
+    lines = [name.ljust(30) + "".join(_shown(report.get(name, "")) for report in reports) for name in names]
+    for report in reports:
+        classes = report.get("classes", {})
+        columns = list(dict.fromkeys(name for of in classes.values() for name in of))
+        lines += ["class".ljust(8) + "".join(name.rjust(14) for name in columns)] if columns else []
+        lines += [str(label).ljust(8) + "".join(_shown(of.get(c, "")) for c in columns) for label, of in classes.items()]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return (f"{value:.6g}" if isinstance(value, float) else str(value)).rjust(14)

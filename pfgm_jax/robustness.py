@@ -27,7 +27,7 @@ def quantization_points(
     workdir: Folder, model: TrainedModel, compare: evaluation.Comparison, bits: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Measures the quality of samples with weights of so many bits, for each number."""
-    of_bits = lambda n: TrainedModel(model.config, quantized(model.params, n), model.step)
+    of_bits = lambda n: TrainedModel(model.config, quantized(model.params, n), model.step, model.examples)
     return [{"bits": n, **quality(workdir, of_bits(n), compare)} for n in bits]
 
 
@@ -63,7 +63,7 @@ def disturbed(model: TrainedModel, alpha: float) -> TrainedModel:
     build.choose_sampler(config, "disturbed_heun")
     config.sampling.alpha, config.sampling.levels, config.sampling.schedule = alpha, (), ""
     config_lib.validate(config)
-    return TrainedModel(config, model.params, model.step)
+    return model.with_config(config)
 
 
 def quality(workdir: Folder, model: TrainedModel, compare: evaluation.Comparison) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from pfgm_jax import workdir as workdirs
 from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, to_folder
+from pfgm_jax.loading import load_with
 from pfgm_jax.sharding import Devices
-from pfgm_jax.trained_model import load_with
 from pfgm_jax.training import loop
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.step import create_held_out_loss
@@ -77,7 +77,8 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
     stored, evaluations = rows["samples"], rows["evaluations"]
     window = None if build.holds_vectors(model.config) else build.window(model.config)
-    sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, window))
+    labels = evaluation.labels_of_samples(model, len(stored))
+    sharding.on_first_process(lambda: reports.write_samples(folder, stored, evaluations, window, labels))
     log.info(
         "%d samples of step %d with %.1f evaluations each (at most %d) in %s",
         len(stored),
@@ -123,14 +124,17 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
         or options.enable_quantization_curve
     ):
         compare = evaluation.create_comparison(config, dataset)
+    of_class = {}
+    if options.enable_sampling and options.per_class:
+        of_class = evaluation.create_comparisons_of_classes(config, dataset)
     found = []
     for step in steps:
-        model = load_with(config, workdir, step)
+        model = load_with(config, workdir, step, dataset.test)
         folder = results.report_folder(workdir, model, measured and measured.record)
         report: dict[str, Any] = {"step": model.step}
         if options.enable_sampling and compare is not None:
             drawn = results.samples_folder(workdir, model, options.num_samples)
-            report |= evaluation.quality_of_samples(model, compare, drawn)
+            report |= evaluation.quality_of_samples(model, compare, drawn, of_class)
         if held_out_loss is not None:
             report["held_out_loss"] = held_out_loss(model.params)
         if measured is not None:

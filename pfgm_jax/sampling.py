@@ -1,5 +1,6 @@
 """From the prior to images."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from pfgm_jax.context import NO_CONTEXT, Context
@@ -24,4 +25,5 @@ def sample(
       Samples [n, H, W, C] in network units. Each depends on its own key and context alone, unless the sampler has a
       shared step.
     """
-    return sampler(method, net, method.prior_sample(keys), noise_keys(keys), context)
+    found = sampler(method, net, method.prior_sample(keys), noise_keys(keys), context)
+    return found._replace(evaluations=method.evaluations_each * jnp.asarray(found.evaluations))

@@ -11,7 +11,6 @@ The pure functions underneath, to be built on, are `sampling`, `latents`, `likel
 """
 
 import functools
-import os
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -22,12 +21,11 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from pfgm_jax import arguments, build, config_files, folders, latents, models
+from pfgm_jax import arguments, build, config_files, given, latents
 from pfgm_jax import config as config_lib
-from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.datasets import Split
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Network
@@ -45,12 +43,13 @@ class TrainedModel:
       config: of the run.
       params: averaged parameters.
       step: of the checkpoint.
+      examples: whose conditions samples have where none are given; None for none. See `given.of_samples`.
       generator: uses the parameters.
       method, scaling, sampler, solver: the generator's.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, params: PyTree, step: int):
-        self.config, self.params, self.step = config, params, step
+    def __init__(self, config: ml_collections.ConfigDict, params: PyTree, step: int, examples: Split | None = None):
+        self.config, self.params, self.step, self.examples = config, params, step, examples
         self.generator = Generator(config)
         self.method, self.scaling = self.generator.method, self.generator.scaling
         self.sampler, self.solver = self.generator.sampler, self.generator.solver
@@ -67,6 +66,9 @@ class TrainedModel:
         if not self.config.sampling.shared_step:
             left_out.append("batch_size")  # of which nothing depends but rounding
         sampling = {k: v for k, v in values["sampling"].items() if k not in left_out}
+        if not build.takes_labels(self.config):
+            left_out += ["label", "guidance", "guidance_interval"]
+            sampling = {k: v for k, v in sampling.items() if k not in left_out}
         fields = [*self.method.fields.values(), *self.sampler.fields.values(), *self.solver.fields.values()]
         groups = {field.split(".")[0] for field in fields} - {"data", "training", "sampling", "model"}
         of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
@@ -91,42 +93,74 @@ class TrainedModel:
     # What users call
 
     def sample(
-        self, n: int, seed: int = 0, context: Context = NO_CONTEXT, sampler: str | None = None
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        context: Context | None = None,
+        sampler: str | None = None,
+        *,
+        label: Any = None,
+        cond: Any = None,
+        guidance: float | None = None,
     ) -> Num[np.ndarray, "n H W C"]:
-        """Draws n samples; sample k depends on the seed, on k and on its context alone, up to rounding.
+        """Draws samples; sample k depends on the seed, on k and on what is given of it alone, up to rounding.
 
         Args:
-          n: how many.
+          n: how many; None for one of each of `label` or `cond`.
           seed: with the number of a sample, decides it.
-          context: what is given of each sample, in n rows.
+          context: what is given of each sample, in n rows, for networks of your own.
           sampler: one of `registry.SAMPLERS`, with the config's options; None for the config's own.
+          label: a class, or numbers; one for all, or one for each. None: as `sampling.label` says, which by default
+            draws classes as often as the data have them.
+          cond: images that condition the samples, one for each, as the data set has them.
+          guidance: how far to go towards the label, see `methods.guidance`; None for the config's own.
 
         Raises:
-          InputError: the context is of another number of samples.
+          InputError: what is given is of another number of samples, or the model does not know it.
           SolveError: the ODE could not be solved.
         """
-        n, seed = arguments.to_integer("n", n, 1), arguments.to_seed(seed)
-        context = arguments.to_context(context)
+        seed = arguments.to_seed(seed)
+        n = arguments.to_integer("n", _count(label, cond) if n is None else n, 1)
+        changes: dict[str, Any] = {}
         if sampler is not None:
-            return self._with_sampler(sampler if isinstance(sampler, str) else shown(sampler)).sample(n, seed, context)
+            changes["sampler"] = sampler if isinstance(sampler, str) else shown(sampler)
+        if guidance is not None:
+            changes["guidance"] = guidance
+        if changes:
+            return self._with(**changes).sample(n, seed, context, label=label, cond=cond)
+        if context is None:
+            context = given.of_samples(self.config, seed, 0, n, self.examples, label, cond)
+        else:
+            context = given.of_images(self.config, n, context, label, cond)
         size = self.generator.batch_size(n)
         x = [batch.check(i * size).x for i, batch in enumerate(self.draw(n, seed, context=context))]
         return np.asarray(self.scaling.to_stored(np.concatenate(x)))
 
     def encode(
-        self, images: Num[np.ndarray | Array, "n H W C"], context: Context = NO_CONTEXT
+        self,
+        images: Num[np.ndarray | Array, "n H W C"],
+        context: Context = NO_CONTEXT,
+        *,
+        label: Any = None,
+        cond: Any = None,
     ) -> Float[np.ndarray, "n H W C"]:
         """Encodes images: returns where the ODE carries them on the plane of the prior.
 
+        Args:
+          images: of the data set's kind.
+          context, label, cond: what is given of each, see `sample`; None for no label.
+
         Raises:
-          InputError: they are not images of the model, or the context is of another number of them.
+          InputError: they are not images of the model, or what is given is not of them.
           SolveError: the ODE could not be solved.
         """
         x = np.asarray(self.scaling.to_network(self.check(images)))
-        return self.generator.encode(self.params, x, arguments.to_context(context))
+        return self.generator.encode(self.params, x, given.of_images(self.config, len(x), context, label, cond))
 
-    def decode(self, z: Num[np.ndarray | Array, "..."], context: Context = NO_CONTEXT) -> Num[np.ndarray, "n H W C"]:
-        """Decodes latents [n, H, W, C]: returns the images that the ODE leads them to.
+    def decode(
+        self, z: Num[np.ndarray | Array, "..."], context: Context = NO_CONTEXT, *, label: Any = None, cond: Any = None
+    ) -> Num[np.ndarray, "n H W C"]:
+        """Decodes latents [n, H, W, C]: returns the images that the ODE leads them to; see `encode`.
 
         Raises:
           InputError: they are not latents of the model, or the context is of another number of them.
@@ -137,7 +171,8 @@ class TrainedModel:
         if z.shape[1:] != self.shape or not z.size or not np.isfinite(z).all():
             wanted = ", ".join(map(str, self.shape))
             raise InputError(f"the latents have shape {z.shape}; the model takes finite numbers [n, {wanted}]")
-        return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, arguments.to_context(context))))
+        context = given.of_images(self.config, len(z), context, label, cond)
+        return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, context)))
 
     def interpolate(
         self, start: Num[np.ndarray | Array, "n H W C"], end: Num[np.ndarray | Array, "n H W C"], steps: int = 8
@@ -162,6 +197,9 @@ class TrainedModel:
         seed: int = 0,
         draws: int = 1,
         context: Context = NO_CONTEXT,
+        *,
+        label: Any = None,
+        cond: Any = None,
     ) -> Float[np.ndarray, " n"]:
         """Computes bits per dimension of images, uniformly dequantized; of vectors, of their density in own units.
 
@@ -171,14 +209,15 @@ class TrainedModel:
           images: image k has the draws of number k.
           seed: of the noise within grey levels and of the probes of the divergence.
           draws: averaged.
-          context: of each image.
+          context, label, cond: what is given of each image, see `sample`; None for no label.
 
         Raises:
-          InputError: they are not images of the model, or the context is of another number of them.
+          InputError: they are not images of the model, or what is given is not of them.
           SolveError: the ODE could not be solved.
         """
         seed, draws = arguments.to_seed(seed), arguments.to_integer("draws", draws, 1)
-        images, context = self.check(images), arguments.to_context(context)
+        images = self.check(images)
+        context = given.of_images(self.config, len(images), context, label, cond)
         pieces = self.bits(images, np.arange(len(images), dtype=np.int32), seed, draws, context)
         return np.concatenate([piece.check(first).mean for first, piece in pieces])
 
@@ -188,21 +227,37 @@ class TrainedModel:
         seed: int = 0,
         draws: int = 1,
         context: Context = NO_CONTEXT,
+        *,
+        label: Any = None,
+        cond: Any = None,
     ) -> Float[np.ndarray, " n"]:
-        """Computes log densities in nats, in units of grey levels or of the vectors themselves; see `bits_per_dim`."""
-        return -self.bits_per_dim(images, seed, draws, context) * (np.prod(self.shape) * np.log(2.0))
+        """Computes log densities in nats, in units of grey levels or of the numbers themselves; see `bits_per_dim`."""
+        bits = self.bits_per_dim(images, seed, draws, context, label=label, cond=cond)
+        return -bits * (np.prod(self.shape) * np.log(2.0))
 
     @functools.cache  # noqa: B019  (a model lives as long as its compiled functions)
-    def _with_sampler(self, name: str) -> "TrainedModel":
+    def _with(self, sampler: str | None = None, guidance: Any = None) -> "TrainedModel":
         config = self.config.copy_and_resolve_references()
-        build.choose_sampler(config, name)
+        if sampler is not None:
+            build.choose_sampler(config, sampler)
+        if guidance is not None:
+            config_files.override(config, {"sampling.guidance": guidance})
         config_lib.validate(config)
-        return TrainedModel(config, self.params, self.step)
+        return self.with_config(config)
 
     # What evaluation is built on
 
-    def draw(self, n: int, seed: int, first: int = 0, context: Context = NO_CONTEXT) -> Iterator[Solution]:
-        """Draws samples in network units, in batches; not checked; see `Generator.draw`."""
+    def with_config(self, config: ml_collections.ConfigDict) -> "TrainedModel":
+        """Returns the model with another config of the same network."""
+        return TrainedModel(config, self.params, self.step, self.examples)
+
+    def draw(self, n: int, seed: int, first: int = 0, context: Context | None = None) -> Iterator[Solution]:
+        """Draws samples in network units, in batches; not checked; see `Generator.draw`.
+
+        With None as context, what is given of each follows from the config and the `examples`.
+        """
+        if context is None:
+            context = given.of_samples(self.config, seed, first, n, self.examples)
         return self.generator.draw(self.params, n, seed, first, context)
 
     def bits(
@@ -225,66 +280,9 @@ class TrainedModel:
         return arguments.to_images(images, self.shape, self.scaling)
 
 
-def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:
-    """Loads the model of a run, with averaged parameters.
-
-    Args:
-      workdir: of the run; gs:// works too.
-      step: of a checkpoint; None for the newest that is good.
-      **overrides: fields of the config, as `load("runs/digits", **{"sampling.ode_solver": "euler"})`.
-
-    Raises:
-      InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
-    """
-    folder = folders.to_folder(workdir)
-    config = config_files.read(folder)
-    saved = config.copy_and_resolve_references()
-    config_files.override(config, overrides)
-    config_lib.validate(config)
-    config_lib.check_same_model(config, saved)
-    return load_with(config, folder, step)
-
-
-def load_with(config: ml_collections.ConfigDict, workdir: Folder, step: int | None = None) -> TrainedModel:
-    """Loads the model of a run with a config whose fields are filled in.
-
-    Raises:
-      InputError: there is no such checkpoint, or it is of another network than the config's.
-    """
-    params, found = load_params(workdir, step)
-    shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
-    network = models.create_model(config)
-    expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))
-    if shapes(params) != shapes(expected):
-        raise InputError(
-            f"the checkpoint of step {found} in {workdir} is of another network than its config.json; restore the "
-            "fields of model there, or choose another --workdir"
-        )
-    return TrainedModel(config, params, found)
-
-
-def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
-    """Loads the averaged parameters of a checkpoint of a run, and its step.
-
-    Raises:
-      InputError: there is no such checkpoint.
-    """
-    step = None if step is None else arguments.to_integer("step", step, 0)
-    with checkpoints_of(workdir) as checkpoints:
-        return checkpoints.restore_ema(step)
-
-
-def checkpoints_of(workdir: Folder) -> Checkpoints:
-    """Opens the checkpoints of a run, to be read.
-
-    Raises:
-      InputError: there are none.
-    """
-    directory = workdir / "checkpoints"
-    if not directory.is_dir():
-        if os.path.lexists(directory):
-            raise InputError(
-                f"{directory} is not a folder, where a run keeps its checkpoints; move it to another place"
-            )
-        raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")
-    return Checkpoints(directory, read_only=True)
+def _count(label: Any, cond: Any) -> int:
+    """Returns of how many samples something is given."""
+    for rows in (cond, label):
+        if rows is not None and np.ndim(rows):
+            return len(rows)
+    raise InputError("n is None, and nothing is given of single samples; give the number of samples")

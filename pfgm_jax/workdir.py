@@ -7,12 +7,13 @@ import shutil
 
 import ml_collections
 
+from pfgm_jax import build, config_files, given, locks
 from pfgm_jax import config as config_lib
-from pfgm_jax import config_files, locks
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local
-from pfgm_jax.trained_model import TrainedModel, load_params, load_with
+from pfgm_jax.loading import load_params, load_with
+from pfgm_jax.trained_model import TrainedModel
 from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
@@ -151,7 +152,13 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
     Raises:
       InputError: see `config_of_run`; or there is no such checkpoint.
     """
-    return load_with(config_of_run(config, workdir), workdir, config.sampling.checkpoint or None)
+    config = config_of_run(config, workdir)
+    examples = None
+    if given.needs_examples(config):
+        dataset = build.load_dataset(config)
+        given.check_examples(config, dataset.test)
+        examples = dataset.test
+    return load_with(config, workdir, config.sampling.checkpoint or None, examples)
 
 
 def evaluated_steps(chosen: str, workdir: Folder) -> list[int | None]:

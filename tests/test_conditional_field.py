@@ -85,7 +85,7 @@ def test_targets_of_a_step_are_those_of_its_own_charges(reference, counted):
 
     away = RNG.normal(size=(24, 4)).astype(np.float32)
     sigma = RNG.uniform(0.1, 1, 24).astype(np.float32)
-    data, context, found = step(jax.random.key(2), away, sigma)
+    _, context, found = step(jax.random.key(2), away, sigma)
     assert isinstance(context, Context) and context.label is not None
     label = np.asarray(context.label)
     kept = label == split.labels[index[:24]]
@@ -118,6 +118,6 @@ def test_vectors_as_labels_count_equal_ones_and_are_dropped_whole():
         x = jnp.asarray(data).reshape(4, 3) + 0.3
         found = of_charges(x, jnp.ones(4)).towards
         for i in range(4):
-            own = np.arange(4) if dropped[i] else np.flatnonzero((labels == labels[i]).all(axis=1))
+            own = np.arange(4) if np.atleast_1d(dropped)[i] else np.flatnonzero((labels == labels[i]).all(axis=1))
             exact = exact_mean(x[i : i + 1], np.ones(1), np.asarray(split[:]).reshape(4, 3)[own], 1)[0]
             np.testing.assert_allclose(found[i], exact, rtol=1e-4, atol=1e-5)

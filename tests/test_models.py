@@ -5,7 +5,7 @@ import pytest
 
 from configs import digits, heart
 from pfgm_jax import models
-from pfgm_jax.models import layers, resample
+from pfgm_jax.models import embeddings, layers, resample
 from pfgm_jax.models.ncsnpp import NCSNpp
 from pfgm_jax.models.ncsnv2 import NCSNv2
 
@@ -20,7 +20,7 @@ def test_positional_embedding_equals_its_formula_for_any_real_number():
     frequency = 10000.0 ** (-np.arange(16, dtype=np.float64) / 15)
     angle = t.astype(np.float64)[:, None] * frequency
     expected = np.concatenate([np.sin(angle), np.cos(angle), np.zeros((4, 1))], axis=1)
-    np.testing.assert_allclose(layers.positional_embedding(jnp.asarray(t), 33), expected, atol=3e-4)
+    np.testing.assert_allclose(embeddings.positional_embedding(jnp.asarray(t), 33), expected, atol=3e-4)
 
 
 @pytest.mark.parametrize("channels", [4, 24, 72, 256])

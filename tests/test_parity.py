@@ -17,10 +17,10 @@ from pfgm_jax.charges import Charges
 from pfgm_jax.convert.tensors import network_tensors
 from pfgm_jax.datasets import Batch, Scaling
 from pfgm_jax.latents import decode
+from pfgm_jax.loading import load_params
 from pfgm_jax.methods import Poisson
 from pfgm_jax.methods.poisson import PerturbationDraws
 from pfgm_jax.sharding import Devices
-from pfgm_jax.trained_model import load_params
 from pfgm_jax.training import losses
 from pfgm_jax.training.state import create_optimizer, create_state
 from tests import torch_format

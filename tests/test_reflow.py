@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import run_lib
-from pfgm_jax import build, trained_model
+from pfgm_jax import build, loading
 from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
@@ -28,7 +28,7 @@ def drawn(tmp_path_factory):
 
 def test_pairs_are_samples_and_the_noise_that_they_follow_from(drawn):
     config, workdir, path = drawn
-    model = trained_model.load(workdir, None, **{"sampling.rtol": 1e-2, "sampling.atol": 1e-2})
+    model = loading.load(workdir, None, **{"sampling.rtol": 1e-2, "sampling.atol": 1e-2})
     content = np.load(path)
     np.testing.assert_array_equal(model.scaling.to_stored(content["data"]), model.sample(COUNT, seed=config.seed))
     latents = np.asarray(model.method.prior_sample(sample_keys(Keys.from_seed(config.seed).samples, COUNT)))

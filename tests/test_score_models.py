@@ -11,7 +11,7 @@ import pytest
 
 import run_lib
 from configs import default
-from pfgm_jax import build, convert, models, trained_model
+from pfgm_jax import build, convert, loading, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.charges import Charges
 from pfgm_jax.config_files import load_experiment
@@ -194,11 +194,11 @@ def test_every_mode_works_with_every_method(tmp_path, sde):
     norms = json.loads(Path(report["norm_curve"]).read_text())
     assert METHODS[sde].level_name in norms
     # The ODE leads back and forth.
-    model = trained_model.load(tmp_path / "run", None, **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
+    model = loading.load(tmp_path / "run", None, **{"sampling.rtol": 1e-5, "sampling.atol": 1e-5})
     test = build.load_dataset(config).test[:3]
     assert np.abs(model.decode(model.encode(test)).astype(int) - test.astype(int)).max() <= 1
     # By another sampler, with options of its own.
-    few = trained_model.load(tmp_path / "run", None, **{"sampling.method": "ddpm", "sampling.N": 5})
+    few = loading.load(tmp_path / "run", None, **{"sampling.method": "ddpm", "sampling.N": 5})
     assert few.sample(3).shape == (3, 8, 8, 1)
     (drawn,) = few.draw(3, seed=0)
     assert (np.asarray(drawn.evaluations) == 6).all()

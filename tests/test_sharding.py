@@ -24,9 +24,9 @@ from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets import Scaling
 from pfgm_jax.errors import InputError, PfgmError
+from pfgm_jax.loading import load_params
 from pfgm_jax.methods import Poisson, TrainingPair
 from pfgm_jax.sharding import Devices
-from pfgm_jax.trained_model import load_params
 from pfgm_jax.training import losses
 from tests.compiling import QUICKLY
 from tests.killing import FLAGS, steps_of

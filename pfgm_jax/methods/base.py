@@ -81,6 +81,8 @@ class Method(abc.ABC):
     references: ClassVar[tuple[str, ...]] = ("example",)
     # Whether it can be trained on pairs of noise and data, see `pairs`.
     takes_pairs: ClassVar[bool] = False
+    # How often the network is evaluated for each velocity.
+    evaluations_each: ClassVar[int] = 1
     # What the noise level is called in figures.
     level_name: ClassVar[str] = "noise level"
 

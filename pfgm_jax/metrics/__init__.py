@@ -9,7 +9,7 @@ from etils import epy
 
 # When they are first used, so that `--help` does not wait for JAX.
 with epy.lazy_api_imports(globals()):
-    from pfgm_jax.metrics.evaluation import check_dimension, evaluate, evaluate_vectors
+    from pfgm_jax.metrics.evaluation import check_dimension, evaluate, evaluate_paired, evaluate_vectors
     from pfgm_jax.metrics.features import (
         Extractor,
         ExtractorOptions,
@@ -20,7 +20,7 @@ with epy.lazy_api_imports(globals()):
     from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
     from pfgm_jax.metrics.inception_features import InceptionExtractor
     from pfgm_jax.metrics.kernel import kernel_distance
-    from pfgm_jax.metrics.metric import Metric, MetricOptions, VectorMetric
+    from pfgm_jax.metrics.metric import Metric, MetricOptions, PairedMetric, VectorMetric
     from pfgm_jax.metrics.neighbours import precision_recall
     from pfgm_jax.metrics.outlying import outliers
     from pfgm_jax.metrics.pixels import PixelExtractor
@@ -39,12 +39,14 @@ __all__ = [
     "InceptionExtractor",
     "Metric",
     "MetricOptions",
+    "PairedMetric",
     "PixelExtractor",
     "Statistics",
     "VectorMetric",
     "check_dimension",
     "create_extractor",
     "evaluate",
+    "evaluate_paired",
     "evaluate_vectors",
     "extract",
     "frechet_distance",

@@ -3,13 +3,13 @@
 import logging
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.metric import MetricOptions
 from pfgm_jax.metrics.statistics import Statistics, check_finite
-from pfgm_jax.registry import METRICS, VECTOR_METRICS
+from pfgm_jax.registry import METRICS, PAIRED_METRICS, VECTOR_METRICS
 
 log = logging.getLogger("pfgm_jax")
 
@@ -74,6 +74,22 @@ def evaluate_vectors(
     found: dict[str, float] = {}
     for name in VECTOR_METRICS:
         found |= VECTOR_METRICS[name](*rows)
+    return found
+
+
+def evaluate_paired(
+    images: Num[np.ndarray, "n H W C"], targets: Num[np.ndarray, "n H W C"], span: float
+) -> dict[str, float]:
+    """Computes every metric of `registry.PAIRED_METRICS`.
+
+    Args:
+      images: of a model.
+      targets: what each should be.
+      span: of the values of images, the highest less the lowest.
+    """
+    found: dict[str, float] = {}
+    for name in PAIRED_METRICS:
+        found |= PAIRED_METRICS[name](images, targets, span)
     return found
 
 

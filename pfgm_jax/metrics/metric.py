@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.statistics import Statistics
@@ -41,4 +41,21 @@ class VectorMetric(Protocol):
         self, samples: Float[np.ndarray, "n N"], train: Float[np.ndarray, "m N"], test: Float[np.ndarray, "k N"]
     ) -> dict[str, float]:
         """Computes values by name."""
+        ...
+
+
+@runtime_checkable
+class PairedMetric(Protocol):
+    """A function that compares images with what each should be."""
+
+    def __call__(
+        self, images: Num[np.ndarray, "n H W C"], targets: Num[np.ndarray, "n H W C"], span: float
+    ) -> dict[str, float]:
+        """Computes values by name; {} if they cannot be computed of such images.
+
+        Args:
+          images: what is measured.
+          targets: what each should be.
+          span: of the values, the highest less the lowest.
+        """
         ...

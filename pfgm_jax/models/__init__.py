@@ -43,6 +43,7 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
         "largest_label": method.largest_label(config),
         "unit_points": method.takes_unit_points(config),
         "told_of_augmentation": config.data.get("augmentation", 0.0) > 0,
+        "condition_channels": config.data.get("condition_channels", 0),
     }
     names = network.attributes()
     values = {field: model[field] for field in model if field in names}

@@ -28,6 +28,7 @@ class Network(nn.Module):
         "largest_label",
         "unit_points",
         "told_of_augmentation",
+        "condition_channels",
     )
     # Ranges of attributes that this network alone has.
     ranges: ClassVar[Mapping[str, Range]] = {}
@@ -39,6 +40,17 @@ class Network(nn.Module):
         """Says whether the network of a `config.model` can be shown how images were transformed."""
         del model
         return False
+
+    @classmethod
+    def takes_labels(cls, model: Any) -> bool:
+        """Says whether the network of a `config.model` can be shown labels."""
+        del model
+        return "num_classes" in cls.attributes()
+
+    @classmethod
+    def takes_conditions(cls) -> bool:
+        """Says whether the network can be shown images that condition its answer."""
+        return any(field.name == "condition_channels" for field in dataclasses.fields(cls))
 
     @classmethod
     def attributes(cls) -> list[str]:

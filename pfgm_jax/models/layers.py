@@ -11,7 +11,6 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from pfgm_jax.context import AUGMENTATION, Context
 from pfgm_jax.models import resample
 
 Activation = Callable[[Array], Array]
@@ -75,22 +74,6 @@ class GroupNorm(nn.Module):
         centred = x - group_mean(x)
         factor = scale[None, None, None] * jax.lax.rsqrt(group_mean(centred**2) + 1e-6)
         return (centred * factor + bias[None, None, None]).astype(self.dtype)
-
-
-def positional_embedding(t: Float[Array, " B"], features: int, longest: float = 10000.0) -> Float[Array, "B F"]:
-    """Computes sines and cosines of real t at geometric frequencies from 1 to 1/longest (Vaswani et al. 2017)."""
-    half = features // 2
-    frequencies = jnp.exp(-math.log(longest) / (half - 1) * jnp.arange(half, dtype=jnp.float32))
-    angles = t[:, None] * frequencies[None]
-    embedding = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
-    return jnp.pad(embedding, ((0, 0), (0, features % 2)))
-
-
-def with_augmentation(embedding: Float[Array, "B E"], context: Context) -> Float[Array, "B E"]:
-    """Adds a linear map of how images were transformed, zeros where nothing is said; a layer of the calling module."""
-    numbers = jnp.zeros((len(embedding), AUGMENTATION)) if context.augmentation is None else context.augmentation
-    layer = nn.Dense(embedding.shape[1], use_bias=False, kernel_init=default_init(), name="augmentation")
-    return embedding + layer(jnp.asarray(numbers))
 
 
 class AttentionBlock(nn.Module):
@@ -265,21 +248,3 @@ class Combine(nn.Module):
     def __call__(self, pyramid: Float[Array, "B H W P"], h: Float[Array, "B H W C"]) -> Float[Array, "B H W C2"]:
         projected = conv1x1(h.shape[-1], "conv", self.dtype)(pyramid)
         return projected + h if self.method == "sum" else jnp.concatenate([projected, h], axis=-1)
-
-
-class FourierEmbedding(nn.Module):
-    """Sines and cosines at random frequencies (Tancik et al. 2020), which are drawn once and not trained.
-
-    Attributes:
-      features: number of frequencies.
-      scale: standard deviation of the frequencies.
-    """
-
-    features: int
-    scale: float = 16.0
-
-    @nn.compact
-    def __call__(self, t: Float[Array, " B"]) -> Float[Array, "B 2*{self.features}"]:
-        frequencies = self.param("frequencies", nn.initializers.normal(self.scale), (self.features,))
-        angles = t[:, None] * jax.lax.stop_gradient(frequencies)[None] * (2 * math.pi)
-        return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)

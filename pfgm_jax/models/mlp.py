@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.models import layers
+from pfgm_jax.models import embeddings, layers
 from pfgm_jax.models.base import Network
 
 # Standard deviation of data, and a time below which the noise hardly matters.
@@ -27,6 +27,9 @@ class MLP(Network):
       num_res_blocks: number of residual layers.
       largest_label: the level of which others are a share, if levels are times or labels; None: they are noise levels,
         of the length of what is added to the points.
+      num_classes: number of classes that it is shown; 0 for none.
+      label_size: how many numbers of a label it is shown, if it is no class.
+      condition_channels: channels of images that join the input.
       told_of_augmentation: whether it is shown how images were transformed, see `datasets.augmentation`.
       unit_points: whether points are scaled to a variance near 1, whatever their noise level.
       octaves: number of frequencies at which positions are shown too, each twice the one before; a perceptron hardly
@@ -39,6 +42,9 @@ class MLP(Network):
     nf: int = 128
     num_res_blocks: int = 4
     octaves: int = 0
+    num_classes: int = 0
+    label_size: int = 0
+    condition_channels: int = 0
     largest_label: float | None = None
     unit_points: bool = False
     told_of_augmentation: bool = False
@@ -71,9 +77,14 @@ class MLP(Network):
             waves.append(math.pi * 2.0 ** jnp.arange(float(self.octaves))[None, None] * (flat / (1 + norm))[..., None])
         angles = jnp.concatenate([wave.reshape(len(x), -1) for wave in waves], axis=1)
         h = jnp.concatenate([h, jnp.sin(angles), jnp.cos(angles)], axis=1)
+        if self.condition_channels:
+            shown = embeddings.with_condition(x, context, self.condition_channels)[..., x.shape[-1] :]
+            h = jnp.concatenate([h, shown.reshape(len(x), -1)], axis=1)
         h = layers.dense(self.nf, "in")(h)
+        if self.num_classes or self.label_size:
+            h += embeddings.label_embedding(context.label, h.shape, self.num_classes, self.label_size)
         if self.told_of_augmentation:
-            h = layers.with_augmentation(h, context)
+            h = embeddings.with_augmentation(h, context)
         for i in range(self.num_res_blocks):
             y = nn.silu(layers.dense(self.nf, f"block_{i}_0")(nn.LayerNorm(name=f"norm_{i}")(h)))
             h = h + layers.dense(self.nf, f"block_{i}_1", init_scale=0.1)(y)

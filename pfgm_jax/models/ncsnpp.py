@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.models import layers
+from pfgm_jax.models import embeddings, layers
 from pfgm_jax.models.base import Network
 
 PRECISE = jax.lax.Precision.HIGHEST
@@ -36,6 +36,9 @@ class NCSNpp(Network):
         'fourier' embedding of its logarithm.
       fourier_scale: standard deviation of the Fourier frequencies.
       conditional: whether residual blocks receive the embedding.
+      num_classes: number of classes that these are shown; 0 for none.
+      label_size: how many numbers of a label these are shown, if it is no class.
+      condition_channels: channels of images that join the input.
       told_of_augmentation: whether these are shown how the images were transformed, see `datasets.augmentation`.
       centered: whether images are in [-1, 1] rather than [0, 1].
       sigmas: noise levels to divide the output by; () for no division. With 'fourier' the network's level is the noise
@@ -65,6 +68,9 @@ class NCSNpp(Network):
     embedding_type: str = "positional"
     fourier_scale: float = 16.0
     conditional: bool = True
+    num_classes: int = 0
+    label_size: int = 0
+    condition_channels: int = 0
     told_of_augmentation: bool = False
     centered: bool = True
     sigmas: tuple[float, ...] = ()
@@ -82,6 +88,11 @@ class NCSNpp(Network):
 
     @classmethod
     def takes_augmentation(cls, model: Any) -> bool:
+        """Says whether residual blocks receive the embedding."""
+        return bool(model.conditional)
+
+    @classmethod
+    def takes_labels(cls, model: Any) -> bool:
         """Says whether residual blocks receive the embedding."""
         return bool(model.conditional)
 
@@ -110,7 +121,7 @@ class NCSNpp(Network):
     ) -> Float[Array, "B H W out"]:
         act = layers.ACTIVATIONS[self.nonlinearity]
         parts = _Parts(self, self._embedding(level, context, act), act, train)
-        x = x if self.centered else 2.0 * x - 1.0
+        x = embeddings.with_condition(x if self.centered else 2.0 * x - 1.0, context, self.condition_channels)
         h, skips = self._down(x, parts)
 
         h = parts.block(h, h.shape[-1], "middle_block_0")
@@ -168,14 +179,17 @@ class NCSNpp(Network):
         self, level: Float[Array, " B"], context: Context, act: layers.Activation
     ) -> Float[Array, "B E"] | None:
         if self.embedding_type == "fourier":
-            embedding = layers.FourierEmbedding(self.nf, self.fourier_scale, name="fourier")(jnp.log(level))
+            embedding = embeddings.FourierEmbedding(self.nf, self.fourier_scale, name="fourier")(jnp.log(level))
         else:
             shown = level if self.embedding_type == "positional" else 0.25 * jnp.log(level)
-            embedding = layers.positional_embedding(shown, self.nf)
+            embedding = embeddings.positional_embedding(shown, self.nf)
         if not self.conditional:
             return None
         if self.told_of_augmentation:
-            embedding = layers.with_augmentation(embedding, context)
+            embedding = embeddings.with_augmentation(embedding, context)
+        if self.num_classes or self.label_size:
+            kinds = self.num_classes, self.label_size
+            embedding += embeddings.label_embedding(context.label, embedding.shape, *kinds)
         embedding = layers.dense(4 * self.nf, "embed_0")(embedding)
         return layers.dense(4 * self.nf, "embed_1")(act(embedding))
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.models import layers, resample
+from pfgm_jax.models import embeddings, layers, resample
 from pfgm_jax.models.base import Network
 
 # Each stage has a number of channels, in units of nf, and a dilation. Stages without dilation, except the first, halve
@@ -49,6 +49,9 @@ class NCSNv2(Network):
       centered: whether images are in [-1, 1] rather than [0, 1].
       sigmas: noise levels to divide the output by; the network's level is an index into these. () for no division.
       nonlinearity: 'elu', 'swish', 'relu' or 'lrelu'.
+      num_classes: number of classes that normalization is shown; 0 for none.
+      label_size: how many numbers of a label it is shown, if it is no class.
+      condition_channels: channels of images that join the input.
       dtype: type for computations; parameters, normalization, and the first and last convolution are float32.
       remat: whether to recompute blocks in the backward pass instead of storing their activations.
     """
@@ -60,6 +63,9 @@ class NCSNv2(Network):
     centered: bool = True
     sigmas: tuple[float, ...] = ()
     nonlinearity: str = "elu"
+    num_classes: int = 0
+    label_size: int = 0
+    condition_channels: int = 0
     dtype: DTypeLike = jnp.float32
     remat: bool = False
 
@@ -87,19 +93,23 @@ class NCSNv2(Network):
         context: Context = NO_CONTEXT,
         train: bool = False,
     ) -> Float[Array, "B H W out"]:
-        del context, train
+        del train
         act = layers.ACTIVATIONS[self.nonlinearity]
         again = nn.remat if self.remat else lambda module: module
         block = partial(again(_ResidualBlock), activation=act, dtype=self.dtype)
         refine = partial(again(_RefineBlock), activation=act, dtype=self.dtype)
-        x = x if self.centered else 2.0 * x - 1.0
+        x = embeddings.with_condition(x if self.centered else 2.0 * x - 1.0, context, self.condition_channels)
+        label = None
+        if self.num_classes or self.label_size:
+            kinds = self.num_classes, self.label_size
+            label = embeddings.label_embedding(context.label, (len(x), 4 * self.nf), *kinds)
 
         widths, dilations = zip(*stages(*x.shape[1:3]), strict=True)
         h = _conv(x, self.nf, "conv_in", jnp.float32).astype(self.dtype)
         outputs = []
         for i, (width, dilation) in enumerate(zip(widths, dilations, strict=True)):
-            h = block(self.nf * width, dilation, changes=i > 0, name=f"stage_{i}_block_0")(h)
-            h = block(self.nf * width, dilation, name=f"stage_{i}_block_1")(h)
+            h = block(self.nf * width, dilation, changes=i > 0, name=f"stage_{i}_block_0")(h, label)
+            h = block(self.nf * width, dilation, name=f"stage_{i}_block_1")(h, label)
             outputs.append(h)
 
         deeper = []
@@ -107,15 +117,18 @@ class NCSNv2(Network):
             features = self.nf * widths[max(i - 1, 0)]
             deeper = [refine(features, 3 if i == 0 else 1, name=f"refine_{i}")([output, *deeper])]
 
-        h = act(InstanceNormPlus(name="norm_out")(deeper[0]))
+        h = act(InstanceNormPlus(name="norm_out")(deeper[0], label))
         return layers.over_noise_level(_conv(h, self.out_channels, "conv_out", jnp.float32), self.sigmas, level, True)
 
 
 class InstanceNormPlus(nn.Module):
-    """Instance normalization that preserves the channels' relative means (Song & Ermon 2020)."""
+    """Instance normalization that preserves the channels' relative means (Song & Ermon 2020).
+
+    Where images have labels, the label adds to scale and bias.
+    """
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "B H W C"], label: Float[Array, "B E"] | None = None) -> Float[Array, "B H W C"]:
         near_one = lambda key, shape: 1.0 + 0.02 * jax.random.normal(key, shape)
         alpha = self.param("alpha", near_one, x.shape[-1:])
         gamma = self.param("gamma", near_one, x.shape[-1:])
@@ -125,6 +138,10 @@ class InstanceNormPlus(nn.Module):
         relative = (means - means.mean(-1, keepdims=True)) * jax.lax.rsqrt(means.var(-1, ddof=1, keepdims=True) + 1e-5)
         normal = (x - means) * jax.lax.rsqrt(x.var((1, 2), keepdims=True) + 1e-5)
         alpha, beta, gamma = (weights[None, None, None] for weights in (alpha, beta, gamma))
+        if label is not None:
+            of_label = layers.dense(2 * x.shape[-1], "label", init_scale=0.1)(label)[:, None, None]
+            of_scale, of_bias = jnp.split(of_label, 2, axis=-1)
+            gamma, beta = gamma + of_scale, beta + of_bias
         return gamma * (normal + alpha * relative) + beta
 
 
@@ -138,13 +155,15 @@ class _ResidualBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 F"]:
+    def __call__(
+        self, x: Float[Array, "B H W C"], label: Float[Array, "B E"] | None = None
+    ) -> Float[Array, "B H2 W2 F"]:
         halves = self.changes and self.dilation == 1
         conv = partial(_conv, dtype=self.dtype, dilation=self.dilation)
         # A block that `changes` increases the number of channels in its second convolution.
         between = x.shape[-1] if self.changes else self.features
-        y = conv(self.activation(InstanceNormPlus(name="norm_0")(x)), between, "conv_0")
-        y = conv(self.activation(InstanceNormPlus(name="norm_1")(y)), self.features, "conv_1")
+        y = conv(self.activation(InstanceNormPlus(name="norm_0")(x, label)), between, "conv_0")
+        y = conv(self.activation(InstanceNormPlus(name="norm_1")(y, label)), self.features, "conv_1")
         if self.changes:
             x = conv(x, self.features, "skip", size=1 if halves else 3)
         return resample.downsample(x) + resample.downsample(y) if halves else x + y

@@ -13,8 +13,9 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from tqdm import tqdm
 
-from pfgm_jax import build, pictures
+from pfgm_jax import build, given, pictures
 from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.datasets import Split
 from pfgm_jax.errors import TrainingError
 from pfgm_jax.generator import Generator
 from pfgm_jax.interruption import StopRequest, farewell
@@ -137,20 +138,37 @@ class Stopper:
 
 
 class Snapshots:
-    """A callback that draws a grid of samples with the averaged parameters."""
+    """A callback that draws a grid of samples with the averaged parameters, if there are classes one a row."""
 
-    def __init__(self, generator: Generator, writer: MetricWriter):
-        self._generator, self._writer = generator, writer
+    def __init__(self, generator: Generator, writer: MetricWriter, examples: Split):
+        """Prepares to draw.
+
+        Args:
+          generator: draws.
+          writer: receives the grids.
+          examples: whose conditions the samples have, if the network is conditioned on images.
+        """
+        self._generator, self._writer, self._examples = generator, writer, examples
 
     def __call__(self, now: Moment, state: TrainState) -> None:
         generator = self._generator
         if not now.draws or build.holds_vectors(generator.config):
             return
-        drawn = list(generator.draw(state.ema_params, pictures.GRID_IMAGES, generator.config.seed))
+        config = generator.config.copy_and_resolve_references()
+        count, columns = pictures.GRID_IMAGES, 0
+        if classes := min(config.model.num_classes, pictures.GRID_CLASSES):
+            count, columns = classes * pictures.CLASS_IMAGES, pictures.CLASS_IMAGES
+            seen = [label for label in range(classes) if config.data.label_counts[label]]
+            config.sampling.label = tuple(label for label in seen for _ in range(columns))
+            count = len(config.sampling.label)
+        context = given.of_samples(config, config.seed, 0, count, self._examples)
+        drawn = list(generator.draw(state.ema_params, count, config.seed, context=context))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
             log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
         stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))
-        self._writer.picture(now.step, pictures.image_grid(pictures.to_pixels(stored, build.window(generator.config))))
+        self._writer.picture(
+            now.step, pictures.image_grid(pictures.to_pixels(stored, build.window(config)), columns=columns)
+        )
 
 
 def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:

@@ -64,7 +64,7 @@ def train(
             logger,
             callbacks.Saver(checkpoints, config_files.to_dict(config)),
             callbacks.Stopper(checkpoints, stop),
-            callbacks.Snapshots(Generator(config), writer),
+            callbacks.Snapshots(Generator(config), writer, dataset.test),
         ]
         began = time.perf_counter()
         for taken, batch in enumerate(step.batches(config, dataset.train, devices, start, training.n_iters), start + 1):

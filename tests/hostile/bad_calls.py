@@ -11,8 +11,8 @@ import pfgm_jax
 from configs import digits
 from pfgm_jax import Context, build, config, config_files, datasets, metrics, models, registry, samplers
 from pfgm_jax.datasets import prepare
+from pfgm_jax.loading import load_params
 from pfgm_jax.metrics.features import ExtractorOptions
-from pfgm_jax.trained_model import load_params
 from tests.hostile.case import Case, assert_refused, plainly
 
 NAN = float("nan")

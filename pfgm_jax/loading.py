@@ -1,0 +1,89 @@
+"""Loads trained models from the workdirs of runs."""
+
+import os
+from typing import Any
+
+import jax
+import ml_collections
+from jaxtyping import PyTree
+
+from pfgm_jax import arguments, build, config_files, folders, models
+from pfgm_jax import config as config_lib
+from pfgm_jax.checkpoints import Checkpoints
+from pfgm_jax.datasets import Split
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder
+from pfgm_jax.trained_model import TrainedModel
+
+
+def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> TrainedModel:
+    """Loads the model of a run, with averaged parameters.
+
+    Args:
+      workdir: of the run; gs:// works too.
+      step: of a checkpoint; None for the newest that is good.
+      **overrides: fields of the config, as `load("runs/digits", **{"sampling.ode_solver": "euler"})`.
+
+    Raises:
+      InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
+    """
+    folder = folders.to_folder(workdir)
+    config = config_files.read(folder)
+    saved = config.copy_and_resolve_references()
+    config_files.override(config, overrides)
+    config_lib.validate(config)
+    config_lib.check_same_model(config, saved)
+    return load_with(config, folder, step)
+
+
+def load_with(
+    config: ml_collections.ConfigDict, workdir: Folder, step: int | None = None, examples: Split | None = None
+) -> TrainedModel:
+    """Loads the model of a run with a config whose fields are filled in.
+
+    Args:
+      config: of the run; sampling and evaluation may differ.
+      workdir: of the run.
+      step: of the checkpoint; None for the newest that is good.
+      examples: see `TrainedModel`.
+
+    Raises:
+      InputError: there is no such checkpoint, or it is of another network than the config's.
+    """
+    params, found = load_params(workdir, step)
+    shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    network = models.create_model(config)
+    expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))
+    if shapes(params) != shapes(expected):
+        raise InputError(
+            f"the checkpoint of step {found} in {workdir} is of another network than its config.json; restore the "
+            "fields of model there, or choose another --workdir"
+        )
+    return TrainedModel(config, params, found, examples)
+
+
+def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:
+    """Loads the averaged parameters of a checkpoint of a run, and its step.
+
+    Raises:
+      InputError: there is no such checkpoint.
+    """
+    step = None if step is None else arguments.to_integer("step", step, 0)
+    with checkpoints_of(workdir) as checkpoints:
+        return checkpoints.restore_ema(step)
+
+
+def checkpoints_of(workdir: Folder) -> Checkpoints:
+    """Opens the checkpoints of a run, to be read.
+
+    Raises:
+      InputError: there are none.
+    """
+    directory = workdir / "checkpoints"
+    if not directory.is_dir():
+        if os.path.lexists(directory):
+            raise InputError(
+                f"{directory} is not a folder, where a run keeps its checkpoints; move it to another place"
+            )
+        raise InputError(f"--workdir is {workdir}, which holds no checkpoints; train first, with --mode train")
+    return Checkpoints(directory, read_only=True)
