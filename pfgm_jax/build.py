@@ -81,7 +81,7 @@ def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
     data = config.data
     size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
     size = 0 if data.crop else size  # of a patch
-    found = datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir))
+    found = datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir), data.bits)
     if not data.crop:
         return found
     height, width, _ = found.shape

@@ -75,6 +75,7 @@ def _data() -> ml_collections.ConfigDict:
     # Pixels: the side of a square, or (height, width); 0: from the data.
     data.image_size = config_dict.FieldReference(0, field_type=object)
     data.num_channels = 0  # of images, or the number of components of vectors; 0: from the data
+    data.bits = 8  # of a value of the pictures of folder:PATH: 8; without loss 16, or 32 for real numbers
     data.crop = 0  # side of square patches of the images, which are then what is learned, at random places; 0: whole
     # Grey levels of images: integers lowest .. lowest + levels - 1; 0: from the data; real numbers have none.
     data.levels = 0

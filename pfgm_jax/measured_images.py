@@ -64,6 +64,11 @@ def _named(
         return split if count is None else split.first(count), None
     kind, _, path = name.partition(":")
     scaling, shape = build.create_scaling(config), build.image_shape(config)
+    if kind == "folder" and path and scaling.stored_dtype != np.uint8:
+        raise InputError(
+            f"eval.bpd_dataset names {path}, whose pictures are read in 8 bits, but the model has "
+            f"{scaling.stored_dtype}; give arrays:PATH"
+        )
     if kind == "folder" and path:
         # Bits per dimension refer to the original images, so images of another size are not resized.
         pictures = PictureFolder(to_path(path, "eval.bpd_dataset"))

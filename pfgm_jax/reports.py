@@ -121,7 +121,9 @@ def table(reports: list[dict[str, Any]]) -> str:
         classes = report.get("classes", {})
         columns = list(dict.fromkeys(name for of in classes.values() for name in of))
         lines += ["class".ljust(8) + "".join(name.rjust(14) for name in columns)] if columns else []
-        lines += [str(label).ljust(8) + "".join(_shown(of.get(c, "")) for c in columns) for label, of in classes.items()]
+        lines += [
+            str(label).ljust(8) + "".join(_shown(of.get(c, "")) for c in columns) for label, of in classes.items()
+        ]
     return "\n".join(lines)
 
 

@@ -147,7 +147,7 @@ class TrainedModel:
         """Encodes images: returns where the ODE carries them on the plane of the prior.
 
         Args:
-          images: of the data set's kind.
+          images: as the data set has them.
           context, label, cond: what is given of each, see `sample`; None for no label.
 
         Raises:
@@ -175,21 +175,33 @@ class TrainedModel:
         return np.asarray(self.scaling.to_stored(self.generator.decode(self.params, z, context)))
 
     def interpolate(
-        self, start: Num[np.ndarray | Array, "n H W C"], end: Num[np.ndarray | Array, "n H W C"], steps: int = 8
+        self,
+        start: Num[np.ndarray | Array, "n H W C"],
+        end: Num[np.ndarray | Array, "n H W C"],
+        steps: int = 8,
+        *,
+        label: Any = None,
+        cond: Any = None,
     ) -> Num[np.ndarray, "steps n H W C"]:
         """Draws images between images: their latents' directions along the great circle, norms geometrically.
 
+        Args:
+          start, end, steps: of each path; steps counts the ends.
+          label, cond: what is given of each path, see `sample`; None for no label.
+
         Raises:
-          InputError: they are not images of the model, or not as many.
+          InputError: they are not images of the model, or not as many, or what is given is not of them.
           SolveError: the ODE could not be solved.
         """
         steps = arguments.to_integer("steps", steps, 2)
         start, end = self.check(start), self.check(end)
         if start.shape != end.shape:
             raise InputError(f"{len(start)} and {len(end)} images cannot be paired; give as many of both")
-        a, b = self.encode(start), self.encode(end)
+        context = given.of_images(self.config, len(start), NO_CONTEXT, label, cond)
+        a, b = self.encode(start, context), self.encode(end, context)
         path = np.asarray(latents.interpolate(jnp.asarray(a), jnp.asarray(b), jnp.linspace(0.0, 1.0, steps)))
-        return self.decode(path.reshape(-1, *self.shape)).reshape(path.shape)
+        of_path = jax.tree.map(lambda rows: np.concatenate([rows] * steps), context)
+        return self.decode(path.reshape(-1, *self.shape), of_path).reshape(path.shape)
 
     def bits_per_dim(
         self,

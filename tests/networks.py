@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
-from pfgm_jax import convert, models
+from pfgm_jax import build, convert, models
 from pfgm_jax.field import normalize_field
 from pfgm_jax.methods import Poisson
 from tests import torch_format
+from tests.test_run_lib import small_digits
 
 RELEASE = Path("tests/fixtures/release")
 RECORD = np.load(RELEASE / "likelihood_digits3k.npz")
@@ -71,3 +72,25 @@ def digits_network():
 
 def recorded_images(name):
     return jnp.asarray(RECORD[name].transpose(0, 2, 3, 1), jnp.float32)
+
+
+def network_of(name, **fields):
+    config = small_digits(**{"model.name": name})
+    config.update_from_flattened_dict({"data.num_channels": 1, "data.image_size": 8, **fields})
+    return models.create_model(config), config
+
+
+def params_of(network, config, scale=0.3):
+    """Random parameters, of which those of last kernels, which start near 0, are no exception."""
+    params = build.init_params(network, config, jax.random.key(0))
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [p + scale * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noisy)
+
+
+NETWORKS = {
+    "mlp": {},
+    "ncsnpp": {"model.nf": 8, "model.ch_mult": (1,), "model.attn_resolutions": (), "model.num_res_blocks": 1},
+    "ncsnv2": {"model.nf": 4},
+}

@@ -11,11 +11,12 @@ from scipy import stats
 
 import pfgm_jax
 import run_lib
-from pfgm_jax import build, evaluation, given, models, workdir
+from pfgm_jax import build, evaluation, given, workdir
 from pfgm_jax import config as config_lib
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
 from pfgm_jax.pictures import class_grid
+from tests.networks import NETWORKS, network_of, params_of
 from tests.test_run_lib import small_digits
 
 CLASSES = {
@@ -37,28 +38,6 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels") / "run"
     run_lib.train(config_of(), folder)
     return folder
-
-
-def network_of(name, **fields):
-    config = small_digits(**{"model.name": name})
-    config.update_from_flattened_dict({"data.num_channels": 1, "data.image_size": 8, **fields})
-    return models.create_model(config), config
-
-
-def params_of(network, config, scale=0.3):
-    """Random parameters, of which those of last kernels, which start near 0, are no exception."""
-    params = build.init_params(network, config, jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [p + scale * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
-
-
-NETWORKS = {
-    "mlp": {},
-    "ncsnpp": {"model.nf": 8, "model.ch_mult": (1,), "model.attn_resolutions": (), "model.num_res_blocks": 1},
-    "ncsnv2": {"model.nf": 4},
-}
 
 
 @pytest.mark.parametrize("kind", ["classes", "numbers"])

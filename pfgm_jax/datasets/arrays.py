@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pfgm_jax.datasets.source import Request
-from pfgm_jax.datasets.split import Dataset, Split, hold_out
+from pfgm_jax.datasets.split import Dataset, Split, grey_range, hold_out
 from pfgm_jax.errors import InputError, listed
 from pfgm_jax.folders import to_path
 from pfgm_jax.reading import map_arrays
@@ -190,8 +190,12 @@ def load(request: Request) -> Dataset:
             )
         held_out = hold_out(parts[0].x.shape[0])
         splits = [parts[0].split(np.flatnonzero(which)) for which in (~held_out, held_out)]
-    levels, lowest = _grey_levels([part.x for part in parts])
-    return Dataset(splits[0], splits[1], levels, lowest)
+    kind = parts[0].x.dtype
+    if kind.itemsize == 1 or kind.kind == "f":
+        return Dataset(splits[0], splits[1], 256 if kind == np.uint8 else 0)
+    ranges = [grey_range(part.x.__getitem__, np.arange(part.x.shape[0])) for part in parts]
+    lowest = min(low for _, low in ranges)
+    return Dataset(splits[0], splits[1], max(low + levels for levels, low in ranges) - lowest, lowest)
 
 
 def _check_alike(where: str, train: Examples, test: Examples) -> None:
@@ -207,15 +211,3 @@ def _check_alike(where: str, train: Examples, test: Examples) -> None:
             raise InputError(
                 f"{where}, whose {name} is {shown(a)}, and {name + TEST} {shown(b)}; give both splits the same"
             )
-
-
-def _grey_levels(parts: list[ArrayRows]) -> tuple[int, int]:
-    """Returns the number of grey levels of arrays, and the lowest; 0 and 0 of real numbers."""
-    kind = parts[0].dtype
-    if kind.kind == "f":
-        return 0, 0
-    if kind == np.uint8:
-        return 256, 0
-    ends = [(int(part.min()), int(part.max())) for rows in parts for _, part in rows.chunks()]
-    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
-    return max(highest - lowest + 1, 2), lowest

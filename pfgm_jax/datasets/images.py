@@ -29,6 +29,7 @@ class Geometry:
       channels: 1 (grey), 2 (grey and opacity), 3 (RGB) or 4 (RGB and opacity).
       crop: side of the square that is cropped first; None for the largest part with the result's aspect ratio.
       filter: resampling filter, 'bicubic' or 'bilinear'.
+      bits: of a value: 8; 16, or 32 for real numbers, which `deep_images` reads.
     """
 
     height: int
@@ -36,6 +37,12 @@ class Geometry:
     channels: int
     crop: int | None = None
     filter: str = "bicubic"
+    bits: int = 8
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the pixels."""
+        return np.dtype({8: np.uint8, 16: np.uint16, 32: np.float32}[self.bits])
 
     @property
     def shape(self) -> tuple[int, int, int]:

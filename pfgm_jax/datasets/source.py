@@ -18,6 +18,7 @@ class Request(NamedTuple):
       size: height and width to resize images from files to; None keeps their own.
       channels: number of channels of images from files; 0 keeps their own.
       directory: folder of prepared data sets and of the cache.
+      bits: of a value of images from a folder.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Request(NamedTuple):
     size: tuple[int, int] | None
     channels: int
     directory: Path
+    bits: int = 8
 
 
 @runtime_checkable
@@ -50,6 +52,7 @@ def load_dataset(
     image_size: int | tuple[int, int] = 0,
     num_channels: int = 0,
     directory: Path | None = None,
+    bits: int = 8,
 ) -> Dataset:
     """Loads the data set that `data.dataset` names.
 
@@ -58,6 +61,7 @@ def load_dataset(
       image_size: side of a square, or height and width, to resize images from files to; 0 keeps their own.
       num_channels: number of channels of images from files; 0 keeps their own.
       directory: folder of prepared data sets and of the cache; by default `data_dir()`.
+      bits: of a value of images from a folder: 8, 16, or 32 for real numbers.
 
     Returns:
       Its training and test examples. If it has no test split, every 20th example is held out.
@@ -73,5 +77,10 @@ def load_dataset(
     source = next(filter(fits, SOURCES), None)
     if source is None:
         raise InputError(f"data.dataset is {shown(name)}; choose one of {', '.join(SOURCES)}")
+    if bits != 8 and kind != "folder":
+        raise InputError(
+            f"data.bits is {bits}, but data.dataset is {shown(name)}, and only the pictures of folder:PATH are read as "
+            "it says; set it to 8"
+        )
     size = (height, width) if height else None
-    return SOURCES[source](Request(name, argument, size, num_channels, directory or data_dir()))
+    return SOURCES[source](Request(name, argument, size, num_channels, directory or data_dir(), bits))

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +10,8 @@ from jaxtyping import Float, Int, Num
 
 # If data have no test split, every 20th example is held out of training.
 HOLD_OUT_EVERY = 20
+# Bytes of images that are read at a time.
+_READ = 1 << 26
 
 
 @runtime_checkable
@@ -171,6 +174,20 @@ class Dataset(NamedTuple):
     def cropped(self, side: int) -> "Dataset":
         """Returns the data set of square patches, one of each example."""
         return self._replace(train=self.train.cropped(side), test=self.test.cropped(side))
+
+
+def grey_range(read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray) -> tuple[int, int]:
+    """Returns the number of grey levels from the lowest to the highest of some images, and the lowest.
+
+    Args:
+      read: reads images by their numbers.
+      numbers: of the images.
+    """
+    each = max(1, _READ // max(1, read(numbers[:1]).nbytes))
+    parts = (read(numbers[first : first + each]) for first in range(0, len(numbers), each))
+    ends = [(int(part.min()), int(part.max())) for part in parts]
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    return max(highest - lowest + 1, 2), lowest
 
 
 def content_hash(examples: np.ndarray | Split, most: int) -> str:

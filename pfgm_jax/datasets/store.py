@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num
 from tqdm import tqdm
 
 from pfgm_jax.datasets.images import BrokenImageError
@@ -36,10 +36,11 @@ class ImageStore:
 
     def __init__(
         self,
-        decode: Callable[[int], UInt8[np.ndarray, "H W C"]],
+        decode: Callable[[int], Num[np.ndarray, "H W C"]],
         shape: tuple[int, int, int, int],
         directory: Path,
         name: Callable[[int], str] = "image number {}".format,
+        dtype: Any = np.uint8,
     ):
         """Chooses where to cache images.
 
@@ -48,14 +49,15 @@ class ImageStore:
           shape: number of images, H, W, C.
           directory: folder for exactly this set of images at this size; see `fingerprint`.
           name: says in messages which image has a given number.
+          dtype: of the pixels.
         """
-        self.shape = shape
+        self.shape, self._dtype = shape, np.dtype(dtype)
         self._decode, self._directory, self._name = decode, directory, name
         self._sums: np.ndarray | None = None
         self._ready = np.zeros(shape[0], bool)
-        size = int(np.prod(shape, dtype=np.int64))
+        size = int(np.prod(shape, dtype=np.int64)) * self._dtype.itemsize
         if size <= MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
-            self._images: np.ndarray | None = np.empty(shape, np.uint8)
+            self._images: np.ndarray | None = np.empty(shape, self._dtype)
         else:
             self._images = self._open_files(size)
 
@@ -71,7 +73,7 @@ class ImageStore:
                 with path.open("ab") as file:
                     file.truncate(length)
             self._sums = np.memmap(sums, np.uint32, "r+", shape=self.shape[:1])
-            return np.memmap(images, np.uint8, "r+", shape=self.shape)
+            return np.memmap(images, self._dtype, "r+", shape=self.shape)
         except OSError as error:
             log.warning(
                 "%.1f GiB of resized images fit neither in memory nor in %s (%s); each is decoded whenever it is drawn",
@@ -81,7 +83,7 @@ class ImageStore:
             )
             return None
 
-    def __getitem__(self, numbers: np.ndarray) -> UInt8[np.ndarray, "k H W C"]:
+    def __getitem__(self, numbers: np.ndarray) -> Num[np.ndarray, "k H W C"]:
         """Returns the images with the given numbers.
 
         Raises:
@@ -89,7 +91,7 @@ class ImageStore:
         """
         if self._images is None:
             images = [self._named(self._decode, int(i)) for i in numbers]
-            return np.stack(images) if images else np.empty((0, *self.shape[1:]), np.uint8)
+            return np.stack(images) if images else np.empty((0, *self.shape[1:]), self._dtype)
         for i in np.unique(numbers[~self._ready[numbers]]):
             self._named(self._fetch, int(i))
         return np.asarray(self._images[numbers])

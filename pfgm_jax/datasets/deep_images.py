@@ -1,0 +1,97 @@
+"""Reads images of 16 bits and of real numbers without loss: TIFF by tifffile, PNG in grey by Pillow."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, open_image
+
+TIFF = (".tif", ".tiff")
+
+
+def read_deep_image(path: Path, geometry: Geometry) -> np.ndarray:
+    """Returns the pixels of an image file, cropped and resized: uint16 [H, W, C] of 16 bits, float32 of 32.
+
+    Of 16 bits, images of 8 are stretched to the same range. As real numbers, integers keep their values.
+
+    Raises:
+      BrokenImageError: the file cannot be read completely, has values or channels that are not asked for, or is smaller
+        than the crop.
+    """
+    pixels = _pixels(path)
+    kind = pixels.dtype.name
+    if geometry.bits == 16 and pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.uint16) * 257
+    if geometry.bits == 16 and pixels.dtype != np.uint16:
+        raise BrokenImageError(f"its pixels are {kind}; read such images with data.bits=32")
+    if pixels.shape[2] != geometry.channels:
+        raise BrokenImageError(f"it has {pixels.shape[2]} channels, and not {geometry.channels}")
+    left, top, right, bottom = geometry.box(*pixels.shape[:2])
+    if left < 0 or top < 0:
+        raise BrokenImageError(f"it has {pixels.shape[1]} x {pixels.shape[0]} pixels, fewer than are cropped from it")
+    pixels = _resized(pixels[top:bottom, left:right], geometry)
+    if not np.isfinite(pixels).all():
+        raise BrokenImageError("it holds NaN, infinity, or numbers beyond float32")
+    return pixels
+
+
+def own_deep_shape(path: Path) -> tuple[int, int, int]:
+    """Returns the height, width and number of channels of an image.
+
+    Raises:
+      BrokenImageError: it cannot be read as an image.
+    """
+    height, width, channels = _pixels(path).shape
+    return height, width, channels
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """Returns the pixels of the first image of a file, [H, W, C]."""
+    if path.suffix.lower() not in TIFF:
+        with open_image(path) as image:
+            return _of_pillow(image)
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            pixels, axes = np.asarray(page.asarray()), page.axes  # type: ignore[union-attr]
+    except Exception as error:  # a damaged file can fail in any way
+        text = str(error)
+        packed = "imagecodecs" in text
+        why = "its compression is not known; save it without, or with deflate" if packed else "its content is damaged"
+        raise BrokenImageError(why) from None
+    if axes not in ("YX", "YXS", "SYX") or pixels.dtype.kind not in "uif":
+        raise BrokenImageError(f"it is not a picture but has the axes {axes} of {pixels.dtype.name}")
+    return pixels[..., None] if axes == "YX" else pixels if axes == "YXS" else np.moveaxis(pixels, 0, -1)
+
+
+def _of_pillow(image: Image.Image) -> np.ndarray:
+    tiles = getattr(image, "tile", [])  # how the pixels are packed; gone once they are read
+    packed = str(tiles[0][3]) if tiles else ""
+    try:
+        image.load()
+    except Exception:
+        raise BrokenImageError("its content is damaged") from None
+    if image.mode in ("RGB", "RGBA") and "16" in packed:
+        raise BrokenImageError("its colours have 16 bits, which only TIFF is read with")
+    pixels = np.asarray(image)
+    if image.mode.startswith("I"):
+        pixels = pixels.astype(np.uint16 if 0 <= pixels.min() <= pixels.max() < 65536 else np.int32)
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "F") and not image.mode.startswith("I"):
+        raise BrokenImageError(f"its pixels are of the kind {image.mode}, whose values say nothing by themselves")
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _resized(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        if pixels.shape[:2] == (geometry.height, geometry.width):
+            return pixels.astype(geometry.dtype)
+        size = (geometry.width, geometry.height)
+        resampling = Image.Resampling[geometry.filter.upper()]
+        channels = [
+            np.asarray(Image.fromarray(np.ascontiguousarray(channel, np.float32)).resize(size, resampling))
+            for channel in np.moveaxis(pixels, -1, 0)
+        ]
+    found = np.stack(channels, axis=-1)
+    return np.round(np.clip(found, 0, 65535)).astype(np.uint16) if geometry.bits == 16 else found
