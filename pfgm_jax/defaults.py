@@ -69,7 +69,7 @@ def _data() -> ml_collections.ConfigDict:
     """What is learned."""
     data = ml_collections.ConfigDict()
     # digits, heart, two_moons, checkerboard, eight_gaussians, arrays:PATH (.npy or .npz), folder:PATH (of pictures),
-    # cifar10, celeba, lsun_bedroom (made by python -m pfgm_jax.datasets prepare NAME), or tfds:NAME.
+    # cifar10, fashion_mnist, celeba, lsun_bedroom (python -m pfgm_jax.datasets prepare NAME), or tfds:NAME.
     data.dataset = "digits"
     data.dir = ""  # folder of prepared data sets and of the cache; "": TFDS_DATA_DIR, or ~/.cache/pfgm_jax
     # Pixels: the side of a square, or (height, width); 0: from the data.

@@ -168,7 +168,7 @@ def test_likelihoods_given_labels_are_those_of_the_data_of_the_label():
 
     def net(x, level, context):
         labels = jnp.full(len(x), -1) if context.label is None else context.label
-        return jnp.stack([of(x, level) for of in nets])[labels + 1, jnp.arange(len(x))]
+        return jnp.stack([of(x, level, Context()) for of in nets])[labels + 1, jnp.arange(len(x))]
 
     labels = np.array([0, 1, -1, 0, 1, 0], np.int32)
     x = RNG.normal(size=(6, 1, 1, 2)).astype(np.float32) * 0.3

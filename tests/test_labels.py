@@ -117,7 +117,7 @@ def test_samples_have_the_labels_asked_for_and_by_default_those_of_the_data(trai
     # That of sample k depends on the seed and on k alone.
     np.testing.assert_array_equal(np.asarray(given.of_samples(model.config, 4, 700, 50, None).label), labels[700:750])
     asked = lambda label: np.asarray(
-        given.of_samples(pfgm_jax.load(trained, **{"sampling.label": label}).config, 0, 5, 4, None).label
+        given.of_samples(pfgm_jax.load(trained, None, **{"sampling.label": label}).config, 0, 5, 4, None).label
     )
     assert asked(3).tolist() == [3] * 4 and asked((0, 1, 2)).tolist() == [2, 0, 1, 2] and asked(-1).tolist() == [-1] * 4
 
@@ -136,7 +136,7 @@ def test_sample_k_is_the_same_whatever_else_is_drawn(trained):
 def test_guidance_one_is_no_guidance_and_zero_asks_for_nothing(trained):
     model = pfgm_jax.load(trained)
     draw = lambda label, **options: np.concatenate(
-        [b.x for b in pfgm_jax.load(trained, **options).draw(5, 0, context=Context(label=np.full(5, label, np.int32)))]
+        [b.x for b in pfgm_jax.load(trained, None, **options).draw(5, 0, context=Context(label=np.full(5, label, np.int32)))]
     )
     plain = draw(7)
     np.testing.assert_array_equal(draw(7, **{"sampling.guidance": 1.0}), plain)
@@ -146,7 +146,7 @@ def test_guidance_one_is_no_guidance_and_zero_asks_for_nothing(trained):
     )
     np.testing.assert_allclose(draw(7, **{"sampling.guidance": 0.0}), draw(-1), rtol=1e-4, atol=1e-4)
     assert np.abs(draw(7, **{"sampling.guidance": 3.0}) - plain).max() > 1e-3
-    (batch,) = pfgm_jax.load(trained, **{"sampling.guidance": 3.0}).draw(5, 0)
+    (batch,) = pfgm_jax.load(trained, None, **{"sampling.guidance": 3.0}).draw(5, 0)
     assert batch.evaluations.tolist() == [12] * 5
     z = model.encode(build.load_dataset(model.config).test[:3], label=[1, 2, 3])
     assert np.abs(z - model.encode(build.load_dataset(model.config).test[:3])).max() > 1e-4
@@ -229,7 +229,7 @@ def test_a_class_without_an_example_cannot_be_asked_for(tmp_path):
     assert set(np.asarray(given.of_samples(model.config, 0, 0, 200, None).label)) == {0, 2}
     for call in (
         lambda: model.sample(2, label=1),
-        lambda: pfgm_jax.load(tmp_path / "run", **{"sampling.label": (0, 1)}),
+        lambda: pfgm_jax.load(tmp_path / "run", None, **{"sampling.label": (0, 1)}),
     ):
         with pytest.raises(InputError, match="label is .*1.*; no training example was of class 1: choose another"):
             call()
