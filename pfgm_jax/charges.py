@@ -123,7 +123,8 @@ class Charges(NamedTuple):
         context = Context(label=None if label is None else jnp.asarray(label), image=image)
         if self.counted == "all":
             return context, None
-        return context, index if self.counted == "example" or groups is None else jnp.asarray(groups)
+        # Each on its own device: XLA would otherwise gather what they are made of.
+        return context, self.devices.split(index if self.counted == "example" or groups is None else groups)
 
 
 def _keys(key: jax.Array, index: Int[Array, " b"], purpose: int) -> jax.Array:

@@ -136,7 +136,12 @@ def test_sample_k_is_the_same_whatever_else_is_drawn(trained):
 def test_guidance_one_is_no_guidance_and_zero_asks_for_nothing(trained):
     model = pfgm_jax.load(trained)
     draw = lambda label, **options: np.concatenate(
-        [b.x for b in pfgm_jax.load(trained, None, **options).draw(5, 0, context=Context(label=np.full(5, label, np.int32)))]
+        [
+            b.x
+            for b in pfgm_jax.load(trained, None, **options).draw(
+                5, 0, context=Context(label=np.full(5, label, np.int32))
+            )
+        ]
     )
     plain = draw(7)
     np.testing.assert_array_equal(draw(7, **{"sampling.guidance": 1.0}), plain)

@@ -97,7 +97,9 @@ def on_devices(shared_folder):
     return folder, [json.loads(line) for line in collectives.read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("charges", "devices"), [("batch", "11248"), ("dataset", "11248"), ("kernel", "14")])
+@pytest.mark.parametrize(
+    ("charges", "devices"), [("batch", "11248"), ("dataset", "11248"), ("kernel", "14"), ("labels", "128")]
+)
 def test_training_does_not_depend_on_devices_or_microbatches(on_devices, charges, devices):
     folder, _ = on_devices
     expected = result_of(folder / f"1-{charges}-1")
@@ -127,6 +129,7 @@ def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
         ["dataset", 1],
         ["dataset", 2],
         ["kernel", 1],
+        ["labels", 1],
     ]
     for charges, _, found in compiled:
         rows, parameters = found.pop("rows"), found.pop("parameters")
@@ -134,12 +137,18 @@ def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
         # any, of which they tell each other in one number.
         *others, gradients = sorted(found.pop("all-reduce"))
         assert gradients == parameters + 2 and set(others) <= ({1} if charges == "kernel" else set())
+        found = {name: sorted(sizes) for name, sizes in found.items()}
         if charges == "batch":
             assert found == {"all-gather": [rows * 64]}
+        elif charges == "labels":
+            # With the examples go their labels and the numbers of these.
+            assert found == {"all-gather": [rows, rows, rows * 64]}
         else:
-            # Charges stay where they are: perturbed points and their z are gathered, and fields of parts exchanged.
+            # Charges stay where they are: perturbed points and their z are gathered, and fields of parts exchanged;
+            # with labels the numbers of these, too.
             assert found.pop("all-to-all") == [rows * (2 * 64 + 3)]
-            assert {name: sorted(sizes) for name, sizes in found.items()} == {"all-gather": [rows, rows * 64]}
+            numbers = [rows] if charges == "kernel" else []
+            assert found == {"all-gather": [rows, *numbers, rows * 64]}
 
 
 def test_training_by_two_processes_is_that_of_one(on_devices, tmp_path):

@@ -23,15 +23,17 @@ from pfgm_jax.training import step
 from pfgm_jax.training.state import create_optimizer, create_state
 from tests.test_run_lib import small_digits
 
-# "kernel" is PFGM++ with the data set as target, whose kernel has D = 8.
-CASES = [*itertools.product(("batch", "dataset"), (1, 2)), ("kernel", 1)]
+# "kernel" is PFGM++ with the data set as target, whose kernel has D = 8, and "labels" the batch; both with classes.
+CASES = [*itertools.product(("batch", "dataset"), (1, 2)), ("kernel", 1), ("labels", 1)]
 
 
 def config_of(charges, accumulate):
     config = small_digits()
     training = config.training
     training.accumulate, training.field_chunk = accumulate, 30
-    training.field_reference = "dataset" if charges == "kernel" else charges
+    training.field_reference = {"kernel": "dataset", "labels": "batch"}.get(charges, charges)
+    if charges in ("kernel", "labels"):
+        config.model.num_classes, config.model.label_dropout = 10, 0.3
     if charges == "kernel":
         training.sde, config.pfgmpp.D = "pfgmpp", 8.0
     training.log_freq, training.batch_size, training.small_batch_size = 1, 96, 32
@@ -78,7 +80,7 @@ def main():
             if count == largest and jax.process_count() == 1:
                 print(json.dumps([charges, accumulate, collectives(config, first(count))]))
             # Half of the cases for each number of devices but one, every case for some.
-            if count == 1 or (count in (2, 8)) == ((charges == "batch") == (accumulate == 1)):
+            if count == 1 or (count in (2, 8)) == ((charges in ("batch", "labels")) == (accumulate == 1)):
                 with mock.patch.object(Devices, "all", lambda count=count: first(count)):
                     run_lib.train(config, Path(folder) / f"{count}-{charges}-{accumulate}")
 
