@@ -215,7 +215,10 @@ def test_info_prints_what_follows_from_the_data(prepared, tmp_path):
     found = dict(line.split(": ") for line in result.stdout.splitlines())
     norm = np.linalg.norm(prepared[1]["cifar10"]["train"][0].reshape(40, -1) / 127.5 - 1, axis=1).mean()
     assert abs(float(found["mean norm"]) / norm - 1) < 1e-5
-    assert found["training examples"] == "40" and found["shape"] == "32 x 32 x 3" and found["labels"] == "10"
+    assert found["training examples"] == "40" and found["shape"] == "32 x 32 x 3"
+    labels, counts = np.unique(prepared[1]["cifar10"]["train"][1], return_counts=True)
+    of_each = ", ".join(f"{label} ({count})" for label, count in zip(labels, counts, strict=True))
+    assert found["labels"] == f"10, with so many examples of each, {of_each}"
     M = int(0.75 * np.log(norm**2 / (2 * np.sqrt(3072) * 0.01**2)) / np.log(1.03)) + 1
     assert float(found["M"]) == M and found["z_max"] == "40"
     assert round(float(found["share of the prior clipped"]), 3) == 0.540

@@ -12,6 +12,7 @@ from pfgm_jax.errors import InputError
 
 with epy.lazy_imports():  # `--help` does not wait for JAX
     import jax
+    import ml_collections
     import numpy as np
 
     from pfgm_jax import build, datasets, pictures
@@ -28,6 +29,27 @@ def _numbers(values: float | tuple[float, ...]) -> str:
     return " ".join(f"{value:.6g}" for value in values[:8]) + (" ..." if len(values) > 8 else "")
 
 
+def _labels(split: "datasets.Split") -> str:
+    """Says how many examples each class has, or how many numbers a label has."""
+    if not split.labelled:
+        return "none"
+    if split.labels.ndim > 1:
+        return f"{split.labels.shape[1]} real numbers"
+    classes, counts = np.unique(split.labels, return_counts=True)
+    told = [f"{c} ({n})" if c >= 0 else f"none ({n})" for c, n in zip(classes, counts, strict=True)]
+    return f"{(classes >= 0).sum()}, with so many examples of each, " + ", ".join(told)
+
+
+def _conditions(config: "ml_collections.ConfigDict") -> dict[str, str]:
+    """Says what images condition the examples, in which units."""
+    data = config.data
+    if not data.condition_channels:
+        return {}
+    units = {"condition shift": data.condition_shift, "condition scale": data.condition_scale}
+    channels = {"conditions": f"images of {data.condition_channels} channels"}
+    return {**channels, **{name: _numbers(tuple(values)) for name, values in units.items()}}
+
+
 def info() -> None:
     """Prints what the data of a config are, and what follows from them; draws some as the network sees them."""
     config = FLAGS.config
@@ -36,14 +58,14 @@ def info() -> None:
     config = config_lib.fill_in(config, dataset)
     scaling = build.create_scaling(config)
     shape = build.image_shape(config)
-    labels = set(np.unique(dataset.train.labels)) - {-1}
     for name, value in {
         "training examples": len(dataset.train),
         "test examples": len(dataset.test),
         "shape": " x ".join(map(str, shape)),
         "grey levels": f"{scaling.levels} from {scaling.lowest} on" if scaling.lowest else scaling.levels or "none",
         **({} if scaling.levels else {"shift": _numbers(scaling.shift), "scale": _numbers(scaling.scale)}),
-        "labels": len(labels) or "none",
+        "labels": _labels(dataset.train),
+        **_conditions(config),
         "mean norm": f"{datasets.mean_norm(scaling, dataset.train):.6g}",
         **{name: f"{value:.6g}" for name, value in build.create_method(config).summary().items()},
     }.items():
