@@ -133,7 +133,7 @@ def training_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) 
     training = config.training
     if not training.pairs:
         return dataset
-    found = pairs.load(training.pairs, create_scaling(config), image_shape(config))
+    found = pairs.load(training.pairs, create_scaling(config), image_shape(config), takes_labels(config))
     if len(found.train) < training.batch_size:
         raise InputError(
             f"training.batch_size is {training.batch_size}, but {training.pairs} has {len(found.train)} pairs to train "

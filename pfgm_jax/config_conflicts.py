@@ -63,6 +63,11 @@ def check_targets(config: ml_collections.ConfigDict, method: Method) -> None:
             f"training.field_reference is {training.field_reference!r}, but training.pairs give every example a noise "
             "of its own; set training.field_reference to 'example'"
         )
+    if training.pairs and config.data.condition_channels:
+        raise InputError(
+            f"training.pairs is {training.pairs!r}, which has no conditions, but {config.data.dataset} has images that "
+            "condition the examples; choose data without, or set training.pairs to ''"
+        )
     _check_dimensions(config, method)
 
 

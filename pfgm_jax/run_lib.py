@@ -201,10 +201,16 @@ def reflow(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
             f"sampling.method is {config.sampling.method!r}, by which a sample does not follow from its noise; set it "
             "to 'ode'"
         )
+    if model.config.data.condition_channels:
+        raise InputError(
+            f"data.dataset is {config.data.dataset!r}, whose images condition the model, and pairs have none; choose a "
+            "model that is not conditioned on images"
+        )
     count = config.sampling.num_samples
     folder = results.samples_folder(workdir, model, count, "reflow")
     rows = evaluation.draw_pairs(model, folder, count)
-    write = lambda: pairs.write(folder, rows["noise"], rows["data"], model.scaling)
+    labels = evaluation.labels_of_samples(model, count)
+    write = lambda: pairs.write(folder, rows["noise"], rows["data"], model.scaling, labels)
     sharding.on_first_process(write)
     log.info("%d pairs of step %d in %s", count, model.step, folder / pairs.FILE)
     return folder / pairs.FILE

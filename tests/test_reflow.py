@@ -8,6 +8,7 @@ from scipy import stats
 
 import run_lib
 from pfgm_jax import build, loading
+from pfgm_jax import config as config_lib
 from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
@@ -54,6 +55,27 @@ def test_noise_of_pfgm_is_normal_and_has_the_direction_of_the_latent():
     free = Poisson(shape=(1, 1, 8), M=291, z_max=40.0, upper_norm=1e9)
     noise = free.to_noise(np.asarray(free.prior_sample(sample_keys(jax.random.key(0), 4000)))).ravel()
     assert stats.kstest(noise, "norm").pvalue > 1e-3
+
+
+def test_pairs_have_the_labels_of_their_samples(tmp_path):
+    labelled = {"model.num_classes": 10, "sampling.ode_solver": "euler", "sampling.N": 5, "sampling.num_samples": COUNT}
+    config = small_digits(**labelled)
+    run_lib.train(config, tmp_path / "run")
+    path = run_lib.reflow(config, tmp_path / "run")
+    held = np.load(path)
+    model = loading.load(tmp_path / "run", None, **{"sampling.ode_solver": "euler", "sampling.N": 5})
+    again = model.sample(COUNT, seed=config.seed, label=held["label"])
+    np.testing.assert_array_equal(model.scaling.to_stored(held["data"]), again)
+    of_flow = small_digits(**{**labelled, "training.sde": "flow", "training.pairs": str(path)})
+    learned = build.training_data(config_lib.fill_in(of_flow, build.load_dataset(of_flow)), build.load_dataset(of_flow))
+    np.testing.assert_array_equal(learned.train.labels, np.delete(held["label"], np.arange(19, COUNT, 20)))
+    run_lib.train(of_flow, tmp_path / "flow")
+    np.savez(tmp_path / "bare.npz", **{name: held[name] for name in ("noise", "data", "scaling")})
+    of_flow.training.pairs = str(tmp_path / "bare.npz")
+    with pytest.raises(
+        InputError, match="bare.npz, which has no labels, but the network is shown some; make pairs of a"
+    ):
+        run_lib.train(of_flow, tmp_path / "bare")
 
 
 def test_a_flow_learns_the_pairs(drawn, tmp_path):

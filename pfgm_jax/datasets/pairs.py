@@ -7,7 +7,7 @@ import io
 import json
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from pfgm_jax.datasets.scaling import Scaling
 from pfgm_jax.datasets.split import Dataset, Split, hold_out
@@ -16,7 +16,7 @@ from pfgm_jax.folders import Folder, to_path, write_whole
 from pfgm_jax.reading import read_arrays
 
 FILE, FIELD = "pairs.npz", "training.pairs"
-ARRAYS = ("noise", "data")
+ARRAYS, LABELS = ("noise", "data"), "label"
 
 
 def as_stored(scaling: Scaling, shape: tuple[int, int, int]) -> Scaling:
@@ -25,7 +25,11 @@ def as_stored(scaling: Scaling, shape: tuple[int, int, int]) -> Scaling:
 
 
 def write(
-    folder: Folder, noise: Float[np.ndarray, "n H W C"], data: Float[np.ndarray, "n H W C"], scaling: Scaling
+    folder: Folder,
+    noise: Float[np.ndarray, "n H W C"],
+    data: Float[np.ndarray, "n H W C"],
+    scaling: Scaling,
+    labels: Num[np.ndarray, "n ..."] | None = None,
 ) -> Folder:
     """Writes pairs.npz.
 
@@ -34,23 +38,26 @@ def write(
       noise: standard normal.
       data: in network units.
       scaling: of the data.
+      labels: of each; None for none.
 
     Returns:
       The file.
     """
     buffer = io.BytesIO()
-    np.savez(buffer, noise=noise, data=data, scaling=np.array(_units(scaling)))
+    given = {} if labels is None else {LABELS: labels}
+    np.savez(buffer, allow_pickle=False, noise=noise, data=data, scaling=np.array(_units(scaling)), **given)
     write_whole(folder / FILE, buffer.getvalue())
     return folder / FILE
 
 
-def load(name: str, scaling: Scaling, shape: tuple[int, int, int]) -> Dataset:
+def load(name: str, scaling: Scaling, shape: tuple[int, int, int], labelled: bool = False) -> Dataset:
     """Reads pairs; every 20th is held out.
 
     Args:
       name: of the file.
       scaling: of the data that a network is to learn.
       shape: H, W, C of these.
+      labelled: whether the network is shown labels, which the pairs then need.
 
     Returns:
       Examples [n, H, W, 2C], noise before data.
@@ -83,8 +90,15 @@ def load(name: str, scaling: Scaling, shape: tuple[int, int, int]) -> Dataset:
         pairs = np.concatenate([noise, data], axis=-1).astype(np.float32)
     if not np.isfinite(pairs).all():
         raise InputError(f"{FIELD} is {name}, which holds numbers that are not finite in float32; {cure}")
+    labels = content.get(LABELS)
+    if labelled and (labels is None or len(labels) != len(pairs)):
+        raise InputError(
+            f"{FIELD} is {name}, which has no labels, but the network is shown some; make pairs of a model that knows "
+            "labels, or set model.num_classes and model.label_size to 0"
+        )
     held_out = hold_out(len(pairs))
-    return Dataset(Split(pairs[~held_out]), Split(pairs[held_out]), levels=0)
+    of = lambda which: Split(pairs[which], labels[which] if labelled and labels is not None else None)
+    return Dataset(of(~held_out), of(held_out), levels=0)
 
 
 def _units(scaling: Scaling) -> str:
