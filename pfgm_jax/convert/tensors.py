@@ -6,7 +6,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from pfgm_jax import build, models
+from pfgm_jax import build, config_files, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.errors import InputError
 
@@ -29,6 +29,10 @@ _LAYERS = {
     "fir_conv": "Conv2d_0",
     "fir_bias": "Conv2d_0",
 }
+
+
+# Fields by which networks are shown what those of the release are not.
+_SHOWN_HERE_ALONE = ("model.num_classes", "model.label_size", "data.condition_channels", "data.augmentation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,9 @@ def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
     """
     if config.model.name != "ncsnpp":
         raise InputError(f"model.name is {config.model.name!r}; the release has only checkpoints of 'ncsnpp'")
+    for path in _SHOWN_HERE_ALONE:
+        if value := config_files.flat(config_files.to_dict(config)).get(path):
+            raise InputError(f"{path} is {value}, but the networks of the release are not shown that; set it to 0")
     config_lib.validate_network(config)
     model = models.create_model(config)
     called: list[str] = []
