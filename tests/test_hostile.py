@@ -1,4 +1,4 @@
-"""A tenth of `python -m tests.hostile`, evenly spread over each kind."""
+"""A twentieth of `python -m tests.hostile`, evenly spread over each kind."""
 
 import pickle
 
@@ -11,7 +11,7 @@ from tests.hostile.readers import watched
 
 @pytest.mark.parametrize(
     ("kind", "case"),
-    [(kind, case) for kind in KINDS for case in every(cases_of(kind), 0.1)],
+    [(kind, case) for kind in KINDS for case in every(cases_of(kind), 0.05)],
     ids=lambda v: v if isinstance(v, str) else v.name,
 )
 def test_a_hostile_case_is_held(kind, case, tmp_path):
