@@ -1,5 +1,6 @@
 """Arguments of the library's functions: checked where users call them, and converted to what the code works with."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,17 @@ def to_integer(name: str, value: Any, least: int) -> int:
     if not ranges.is_integer(value) or value < least:
         raise FieldError(name, value, f"give an integer of at least {least}, below 2^31")
     return int(value)
+
+
+def to_number(name: str, value: Any) -> float:
+    """Returns a number.
+
+    Raises:
+      FieldError: it is no finite number.
+    """
+    if not ranges.is_number(value) or not math.isfinite(value):
+        raise FieldError(name, value, "give a number")
+    return float(value)
 
 
 def to_seed(value: Any) -> int:
@@ -109,10 +121,10 @@ def to_conditions(value: Any, shape: tuple[int, int, int], channels: int) -> np.
 
 
 def to_labels(label: Any, num_classes: int, label_size: int, counts: tuple[int, ...] = ()) -> np.ndarray:
-    """Returns labels as an array: classes, one or several, or numbers [label_size] or [n, label_size].
+    """Returns labels as an array: classes, one or several; or numbers, [label_size] of one or [n, label_size].
 
     Args:
-      label: a class or classes, -1 for none; or numbers.
+      label: a class or classes, -1 for none; or numbers, NaN for none.
       num_classes, label_size: one of them is 0.
       counts: training examples of each class; () if that is not known.
 
@@ -121,14 +133,17 @@ def to_labels(label: Any, num_classes: int, label_size: int, counts: tuple[int, 
     """
     values = to_array("the labels", label)
     if label_size:
-        numbers = values.astype(np.float32)
-        if numbers.ndim not in (1, 2) and label_size == 1:
-            numbers = numbers.reshape(-1, 1)
-        if numbers.ndim not in (1, 2) or numbers.shape[-1] != label_size or not np.isfinite(numbers).all():
-            raise FieldError("label", label, f"the labels of the model are {label_size} finite numbers: give as many")
+        with np.errstate(over="ignore"):
+            numbers = values.astype(np.float32)
+        if label_size == 1 and numbers.ndim < 2:
+            numbers = numbers[..., None]  # of single numbers
+        missing = np.isnan(numbers).all(axis=-1, keepdims=True) if numbers.ndim in (1, 2) and numbers.size else False
+        if numbers.ndim not in (1, 2) or numbers.shape[-1] != label_size or not (np.isfinite(numbers) | missing).all():
+            some = "a finite number" if label_size == 1 else f"{label_size} finite numbers"
+            raise FieldError("label", label, f"give {some} for each label, as the model has learned")
         return numbers
-    whole = values.astype(np.int64)
-    if values.ndim > 1 or values.dtype.kind == "b" or not (whole == values).all() or not values.size:
+    whole = values.astype(np.int64) if np.isfinite(values).all() else None
+    if whole is None or values.ndim > 1 or values.dtype.kind == "b" or not (whole == values).all() or not values.size:
         raise FieldError("label", label, "give one class, or a tuple with a class for each sample")
     if whole.min() < -1 or whole.max() >= num_classes:
         raise FieldError("label", label, f"the model knows classes 0 to {num_classes - 1}; -1 is none")
@@ -136,6 +151,31 @@ def to_labels(label: Any, num_classes: int, label_size: int, counts: tuple[int, 
     if unseen:
         raise FieldError("label", label, f"no training example was of class {unseen[0]}: choose another")
     return whole.astype(np.int32)
+
+
+def check_label_rows(labels: Any, num_classes: int, label_size: int, where: str) -> None:
+    """Checks that labels of examples are of the kind that a network is shown.
+
+    Args:
+      labels: classes [n], or numbers [n, label_size].
+      num_classes, label_size: of the network; one of them is 0.
+      where: says whose labels they are; begins the message.
+
+    Raises:
+      InputError: they are of another kind.
+    """
+    rows = np.asarray(labels)
+    if label_size:
+        if rows.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] != label_size:
+            kind = "classes" if rows.dtype.kind in "iu" else f"labels of shape {rows.shape[1:]}"
+            raise InputError(f"{where} {kind}, but the network is shown {label_size} real numbers; choose such labels")
+    elif rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise InputError(f"{where} no classes as labels, but the network is shown classes; choose integers as labels")
+    elif rows.size and not -1 <= rows.min() <= rows.max() < num_classes:
+        beyond = rows.min() if rows.min() < -1 else rows.max()
+        raise InputError(
+            f"{where} the class {beyond}, but the network knows 0 to {num_classes - 1}; leave such examples out"
+        )
 
 
 def to_context(context: Any) -> Context:

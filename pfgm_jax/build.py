@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from pfgm_jax import config_files, datasets
+from pfgm_jax.arguments import check_label_rows
 from pfgm_jax.charges import Charges
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets import pairs
@@ -46,8 +47,8 @@ def _from_config(kind: type[T], config: ml_collections.ConfigDict, but: Set[str]
 
 
 def image_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
-    """Returns H, W, C of a config; zeros where they are left to the data."""
-    size = config.data.image_size
+    """Returns H, W, C of what a config learns, examples or patches; zeros where they are left to the data."""
+    size = config.data.get("crop") or config.data.image_size
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width), int(config.data.num_channels)
 
@@ -69,7 +70,9 @@ def window(config: ml_collections.ConfigDict) -> tuple[float, float]:
     if data.levels:
         return float(data.lowest), float(data.lowest + data.levels - 1)
     scale = data.scale if isinstance(data.scale, tuple) else (data.scale,) * len(data.shift)
-    return min(np.subtract(data.shift, scale).tolist()), max(np.add(data.shift, scale).tolist())
+    shown = slice(3 if data.num_channels == 3 else 1)  # see `pictures.to_pixels`
+    shift, scale = np.array(data.shift[shown]), np.array(scale[shown])
+    return float((shift - scale).min()), float((shift + scale).max())
 
 
 def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
@@ -80,7 +83,6 @@ def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
     """
     data = config.data
     size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
-    size = 0 if data.crop else size  # of a patch
     found = datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir), data.bits)
     if not data.crop:
         return found
@@ -104,6 +106,7 @@ def create_scaling(config: ml_collections.ConfigDict) -> datasets.Scaling:
         shift=tuple(data.shift),
         scale=data.scale or 1.0,
         lowest=data.lowest,
+        dtype=data.dtype,
     )
 
 
@@ -134,6 +137,10 @@ def training_data(config: ml_collections.ConfigDict, dataset: datasets.Dataset) 
     if not training.pairs:
         return dataset
     found = pairs.load(training.pairs, create_scaling(config), image_shape(config), takes_labels(config))
+    if takes_labels(config):
+        shown = config.model.num_classes, config.model.label_size
+        for split in found[:2]:
+            check_label_rows(split.labels, *shown, f"training.pairs is {training.pairs}, which has")
     if len(found.train) < training.batch_size:
         raise InputError(
             f"training.batch_size is {training.batch_size}, but {training.pairs} has {len(found.train)} pairs to train "

@@ -60,7 +60,8 @@ class Charges(NamedTuple):
 
     def rows_needed(self, batch_size: int) -> int:
         """Returns how many examples of a batch a step needs: the rest of it need not be read."""
-        return batch_size if self.reference == "batch" else self.small_batch_size
+        of_all = self.reference == "batch" and self.counted != "example"
+        return batch_size if of_all else self.small_batch_size
 
     def of_dataset(self, split) -> SharedRows | None:
         """Shares out the examples of a data set if they are the charges."""

@@ -12,7 +12,8 @@ from pfgm_jax.registry import FEATURES, METHODS, MODELS
 
 # Fields that decide the shapes or the meaning of the parameters, besides those of the method and the network.
 _IDENTITY = (
-    *config_data.FIELDS,
+    *(path for path in config_data.FIELDS if path != "data.label_counts"),
+    "data.crop",
     "data.centered",
     "data.uniform_dequantization",
     "data.augmentation",
@@ -193,7 +194,7 @@ def fill_in_from_run(config: ml_collections.ConfigDict, saved: ml_collections.Co
       InputError: the run trained another model.
     """
     config = config.copy_and_resolve_references()
-    for path in fields_from_data(config):
+    for path in (*fields_from_data(config), "data.dtype"):
         if not get(config, path):
             put(config, path, get(saved, path))
     _fill_in_reference(config)

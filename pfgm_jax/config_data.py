@@ -21,7 +21,7 @@ def fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) 
     Raises:
       InputError: the config has others than the data.
     """
-    height, width, channels = dataset.shape
+    (height, width), channels = dataset.train.whole_size, dataset.shape[2]
     size = height if height == width else (height, width)
     found = {"data.image_size": size, "data.num_channels": channels}
     if not isinstance(config.data.image_size, int):
@@ -36,12 +36,15 @@ def fill_in_shape(config: ml_collections.ConfigDict, dataset: datasets.Dataset) 
     data = config.data
     if not data.levels and not data.lowest:
         data.levels, data.lowest = dataset.levels, dataset.lowest
+    kind = dataset.train[:0].dtype
     if not dataset.fits(data.levels, data.lowest):
         levels = f"from {dataset.lowest} to {dataset.lowest + dataset.levels - 1}" if dataset.levels else "none"
+        cure = f"set both to 0, or to a range of {kind} that includes these" if dataset.of_range else "set both to 0"
         raise InputError(
             f"data.levels is {data.levels} and data.lowest is {data.lowest}, but {data.dataset} has grey levels "
-            f"{levels}; set both to 0, or to what includes these"
+            f"{levels}; {cure}"
         )
+    data.dtype = kind.name if dataset.of_range else ""
 
 
 def fill_in_units(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:
@@ -151,10 +154,7 @@ def fill_in_labels(config: ml_collections.ConfigDict, dataset: datasets.Dataset)
                 f"model.num_classes is {model.num_classes}, but {data.dataset} has labels up to {highest}; set it to "
                 f"{highest + 1}"
             )
-        counts = tuple(np.bincount(labels[labels >= 0], minlength=model.num_classes).tolist())
-        if data.label_counts not in ((), counts):
-            raise InputError(f"data.label_counts is not what {data.dataset} has; set it to ()")
-        data.label_counts = counts
+        data.label_counts = tuple(np.bincount(labels[labels >= 0], minlength=model.num_classes).tolist())
     if model.label_size and (labels.ndim == 1 or labels.shape[1] != model.label_size):
         found = "classes" if dataset.train.labelled else "none"
         kind = found if labels.ndim == 1 else f"labels of {labels.shape[1]} numbers"

@@ -153,7 +153,7 @@ def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> ml_collections.ConfigDict:
     """Converts the values of `to_dict` back to a config; lists become tuples."""
-    tuples = lambda v: tuple(v) if isinstance(v, list) else v
+    tuples = lambda v: tuple(map(tuples, v)) if isinstance(v, list) else v
     return ml_collections.ConfigDict(
         {k: {n: tuples(w) for n, w in v.items()} if isinstance(v, dict) else v for k, v in values.items()}
     )

@@ -20,6 +20,7 @@ RANGES: dict[str, Range] = {
     "data.num_channels": ranges.at_least(0),
     "data.levels": ranges.at_least(0),
     "data.bits": Range(lambda v: v in (8, 16, 32), "give 8, 16, or 32 for real numbers"),
+    "data.dtype": Range(lambda v: v in ("", "uint16", "int16"), "leave it at '', for the data's own"),
     "data.crop": ranges.at_least(0),
     "data.scale": Range(
         lambda v: (

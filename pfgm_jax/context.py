@@ -26,6 +26,12 @@ class Context(NamedTuple):
 NO_CONTEXT = Context()
 
 
+def is_given(label: Num[Array | np.ndarray, "..."]) -> np.ndarray:
+    """Says of each label whether it is one: a class that is not negative, or numbers that are not NaN."""
+    rows = np.asarray(label)
+    return np.asarray(~np.isnan(rows).any(axis=-1) if rows.dtype.kind == "f" else rows >= 0)
+
+
 def without_labels(label: Num[Array | np.ndarray, "b ..."], dropped: Bool[Array, " b"]) -> Num[Array, "b ..."]:
     """Returns labels of which some are not given."""
     label = jnp.asarray(label)

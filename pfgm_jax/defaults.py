@@ -80,6 +80,7 @@ def _data() -> ml_collections.ConfigDict:
     # Grey levels of images: integers lowest .. lowest + levels - 1; 0: from the data; real numbers have none.
     data.levels = 0
     data.lowest = 0  # the lowest of data.levels
+    data.dtype = ""  # uint16 or int16, from data of 16 bits
     data.shift = ()  # what is subtracted from each channel of real numbers; (): from the data
     # What they are then divided by, a number or one a channel; 0: from the data, to a standard deviation of 1/2.
     data.scale = config_dict.FieldReference(0.0, field_type=object)

@@ -19,6 +19,9 @@ from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
 
+# The name of the training examples where statistics are kept. `eval.statistics` are theirs.
+WHOLE_SPLIT = "train"
+
 log = logging.getLogger("pfgm_jax")
 
 Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
@@ -26,9 +29,7 @@ Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
 
 def labels_of_samples(model: TrainedModel, n: int) -> np.ndarray | None:
     """Returns the labels of the samples that `draw_samples` draws; None if the model knows none."""
-    if not build.takes_labels(model.config):
-        return None
-    return np.asarray(given.of_samples(model.config, model.config.seed, 0, n, model.examples).label)
+    return given.labels_of_samples(model.config, model.config.seed, n, model.examples)
 
 
 def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
@@ -113,8 +114,8 @@ def quality_of_samples(
     found: dict[str, Any] = compare(rows["samples"])
     if model.examples is not None and config.data.condition_channels:
         targets = model.examples[np.arange(len(rows["samples"])) % len(model.examples)]
-        window = build.window(config)
-        found |= metrics.evaluate_paired(rows["samples"], targets, window[1] - window[0])
+        span = config.data.levels - 1.0 if config.data.levels else float(targets.max() - targets.min())
+        found |= metrics.evaluate_paired(rows["samples"], targets, span)
     if labels is not None:
         found["classes"] = {label: _of_class(rows["samples"][labels == label], c) for label, c in of_class.items()}
     speeds = rows["lengths"] / rows["seconds"]
@@ -128,20 +129,20 @@ def create_comparisons_of_classes(
 ) -> dict[int, Comparison]:
     """Creates, for each class, a function that compares images with the examples of that class.
 
-    Classes of fewer than 2 training examples, which have no covariance, are left out. For the errors see
-    `create_comparison`.
+    Classes of fewer than 2 training examples, which have no covariance, are left out, and of vectors those without one
+    that was held out. For the errors see `create_comparison`.
     """
     of_class = lambda split, label: split.part(np.flatnonzero(split.labels == label))
     found = {}
     for label, count in enumerate(config.data.label_counts):
-        if count > 1:
-            of_label = dataset._replace(train=of_class(dataset.train, label), test=of_class(dataset.test, label))
+        of_label = dataset._replace(train=of_class(dataset.train, label), test=of_class(dataset.test, label))
+        if count > 1 and (len(of_label.test) or not build.holds_vectors(config)):
             found[label] = create_comparison(config, of_label, f"train-class{label}")
     return found
 
 
 def create_comparison(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str = "train"
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str = WHOLE_SPLIT
 ) -> Comparison:
     """Creates a function that computes FID and other metrics of images, or those of vectors, against the data.
 
@@ -176,7 +177,7 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         devices=local,
     )
     extractor = metrics.create_extractor(options.features, made_with)
-    if options.statistics:
+    if options.statistics and split_name == WHOLE_SPLIT:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
         reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)
     else:

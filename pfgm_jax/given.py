@@ -3,6 +3,7 @@
 As everything of a sample, they depend on the seed and on the number of the sample alone.
 """
 
+import hashlib
 from typing import Any
 
 import jax
@@ -12,15 +13,34 @@ import numpy as np
 from jaxtyping import Num
 
 from pfgm_jax import arguments, build
-from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.context import NO_CONTEXT, Context, is_given
 from pfgm_jax.datasets import Split
+from pfgm_jax.datasets.split import evenly_spaced
 from pfgm_jax.errors import InputError, named_by, shown
 from pfgm_jax.keys import Keys, label_keys, sample_keys
+
+# Number of conditions that are hashed, evenly spaced.
+HASHED = 4096
 
 
 def needs_examples(config: ml_collections.ConfigDict) -> bool:
     """Says whether what is given of samples follows from examples, and not from the config alone."""
     return bool(config.data.condition_channels or (config.model.label_size and config.sampling.label == ()))
+
+
+def hash_of(examples: Split) -> str:
+    """Returns the SHA-256 of the labels of examples, and of the conditions of at most `HASHED` of them."""
+    some = evenly_spaced(len(examples), HASHED)
+    conditions = examples.read_conditions(some)
+    parts = (examples.labels.tobytes(), b"" if conditions is None else np.ascontiguousarray(conditions).tobytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def labels_of_samples(
+    config: ml_collections.ConfigDict, seed: int, n: int, examples: Split | None
+) -> np.ndarray | None:
+    """Returns the labels of the first n samples, see `of_samples`; None if the model knows none."""
+    return np.asarray(_labels(config, seed, 0, n, examples)) if build.takes_labels(config) else None
 
 
 def of_samples(
@@ -74,6 +94,10 @@ def of_images(config: ml_collections.ConfigDict, n: int, context: Context, label
         labels = arguments.to_labels(label, model.num_classes, model.label_size, tuple(data.label_counts))
         single = labels.ndim == (1 if model.label_size else 0)
         context = context._replace(label=np.broadcast_to(labels, (n, *labels.shape)) if single else labels)
+        if not model.label_dropout and not is_given(labels).all():
+            raise InputError(f"label is {shown(label)}, but the model never learned without labels; give one for each")
+    elif build.takes_labels(config) and context.label is not None:
+        arguments.check_label_rows(context.label, model.num_classes, model.label_size, "the context has")
     elif build.takes_labels(config) and not model.label_dropout and context.label is None:
         raise InputError("the model never learned without labels; give the label of each image, as label=3")
     scaling = build.create_condition_scaling(config)
@@ -87,6 +111,22 @@ def of_images(config: ml_collections.ConfigDict, n: int, context: Context, label
     return context
 
 
+def count(config: ml_collections.ConfigDict, label: Any, cond: Any) -> int:
+    """Returns of how many samples something is given.
+
+    Raises:
+      InputError: nothing is given of single ones.
+    """
+    if cond is not None and (images := arguments.to_array("the conditions", cond)).ndim:
+        return len(images)
+    if label is not None:
+        model = config.model
+        labels = arguments.to_labels(label, model.num_classes, model.label_size)
+        if labels.ndim == (2 if model.label_size else 1):
+            return len(labels)
+    raise InputError("n is None, and nothing is given of single samples; give the number of samples")
+
+
 def check_examples(config: ml_collections.ConfigDict, examples: Split) -> None:
     """Checks that examples have the conditions and labels that a model is shown.
 
@@ -94,11 +134,9 @@ def check_examples(config: ml_collections.ConfigDict, examples: Split) -> None:
       InputError: they have none, or others.
     """
     conditions(config, examples, np.arange(1))
-    size = config.model.label_size
-    if size and (examples.labels.ndim == 1 or examples.labels.shape[1] != size):
-        raise InputError(
-            f"the labels of the model are {size} numbers, and the examples have others; choose examples with such"
-        )
+    model = config.model
+    if build.takes_labels(config) and (examples.labelled or model.label_size):
+        arguments.check_label_rows(examples.labels, model.num_classes, model.label_size, "the examples have")
 
 
 def conditions(config: ml_collections.ConfigDict, examples: Split, numbers: np.ndarray) -> np.ndarray | None:
@@ -114,7 +152,7 @@ def conditions(config: ml_collections.ConfigDict, examples: Split, numbers: np.n
     if examples.condition_shape != wanted:
         raise InputError(
             f"the model is conditioned on images of {wanted}, and the examples have "
-            f"{examples.condition_shape or 'none'}; choose examples with such"
+            f"{examples.condition_shape or 'none'}; choose data of which the conditions are so"
         )
     return np.asarray(scaling.to_network(jnp.asarray(examples.read_conditions(numbers))))
 

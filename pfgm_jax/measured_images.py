@@ -1,6 +1,5 @@
 """The images whose likelihoods are measured: those that `eval.bpd_dataset` names."""
 
-import hashlib
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -40,18 +39,8 @@ def load_images(config: ml_collections.ConfigDict) -> MeasuredImages:
     images, files = _named(config, name, count)
     record = {"images": name, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
     if build.takes_labels(config) or config.data.condition_channels:
-        record["given"] = _hash_of_given(images)
+        record["given"] = given.hash_of(images) if isinstance(images, datasets.Split) else ""
     return MeasuredImages(images, files, record)
-
-
-def _hash_of_given(images: np.ndarray | datasets.Split) -> str:
-    """Returns the SHA-256 of the labels and the conditions of images, of at most `HASHED` of these; "" without any."""
-    if not isinstance(images, datasets.Split):
-        return ""
-    some = np.unique(np.linspace(0, len(images) - 1, min(HASHED, len(images))).astype(np.int64))
-    conditions = images.read_conditions(some)
-    parts = (images.labels.tobytes(), b"" if conditions is None else np.ascontiguousarray(conditions).tobytes())
-    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def _named(
@@ -81,6 +70,7 @@ def _named(
         examples = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
         split = examples.split(np.arange(examples.x.shape[0])[:count])
         arguments.to_images(split[:], shape, scaling)
+        given.check_examples(config, split)
         return split, None
     raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 

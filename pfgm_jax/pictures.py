@@ -18,11 +18,11 @@ def to_pixels(images: Num[np.ndarray, "n H W C"], window: tuple[float, float]) -
     """Scales values to 0 .. 255; of images that are no pictures, it takes the first channel.
 
     Args:
-      images: of any channels; 1 are grey, 3 are RGB, and a second or fourth of integers is opacity.
+      images: of any channels; 1 are grey, 3 are RGB, and a second or fourth of uint8 is opacity.
       window: the values that become black and white; what lies beyond is clipped.
     """
     channels = images.shape[-1]
-    if channels not in ((1, 2, 3, 4) if images.dtype.kind in "iu" else (1, 3)):
+    if channels not in ((1, 2, 3, 4) if images.dtype == np.uint8 else (1, 3)):
         images = images[..., :1]
     low, high = window
     return np.round(np.clip((images - np.float64(low)) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)

@@ -70,12 +70,16 @@ class TrainedModel:
             left_out += ["label", "guidance", "guidance_interval"]
             sampling = {k: v for k, v in sampling.items() if k not in left_out}
         fields = [*self.method.fields.values(), *self.sampler.fields.values(), *self.solver.fields.values()]
+        seen = {}
+        if self.examples is not None and given.needs_examples(self.config):
+            seen["given"] = given.hash_of(self.examples)
         groups = {field.split(".")[0] for field in fields} - {"data", "training", "sampling", "model"}
         of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
         return {
             "step": self.step,
             "weights": weights,
             "seed": self.config.seed,
+            **seen,
             **of_config,
             **{g: values[g] for g in groups},
         }
@@ -120,12 +124,12 @@ class TrainedModel:
           SolveError: the ODE could not be solved.
         """
         seed = arguments.to_seed(seed)
-        n = arguments.to_integer("n", _count(label, cond) if n is None else n, 1)
+        n = arguments.to_integer("n", given.count(self.config, label, cond) if n is None else n, 1)
         changes: dict[str, Any] = {}
         if sampler is not None:
             changes["sampler"] = sampler if isinstance(sampler, str) else shown(sampler)
         if guidance is not None:
-            changes["guidance"] = guidance
+            changes["guidance"] = arguments.to_number("guidance", guidance)
         if changes:
             return self._with(**changes).sample(n, seed, context, label=label, cond=cond)
         if context is None:
@@ -248,7 +252,7 @@ class TrainedModel:
         return -bits * (np.prod(self.shape) * np.log(2.0))
 
     @functools.cache  # noqa: B019  (a model lives as long as its compiled functions)
-    def _with(self, sampler: str | None = None, guidance: Any = None) -> "TrainedModel":
+    def _with(self, sampler: str | None = None, guidance: float | None = None) -> "TrainedModel":
         config = self.config.copy_and_resolve_references()
         if sampler is not None:
             build.choose_sampler(config, sampler)
@@ -290,11 +294,3 @@ class TrainedModel:
           InputError: they are not images of the model.
         """
         return arguments.to_images(images, self.shape, self.scaling)
-
-
-def _count(label: Any, cond: Any) -> int:
-    """Returns of how many samples something is given."""
-    for rows in (cond, label):
-        if rows is not None and np.ndim(rows):
-            return len(rows)
-    raise InputError("n is None, and nothing is given of single samples; give the number of samples")

@@ -69,6 +69,11 @@ def test_sixteen_bits_may_have_a_range_that_includes_theirs(tmp_path):
     np.save(tmp_path / "ct.npy", images)
     config, dataset = filled_in(f"arrays:{tmp_path}/ct.npy", **{"data.levels": 8192, "data.lowest": -4096})
     assert build.create_scaling(config).lowest == -4096 and dataset.fits(8192, -4096)
+    wide = {"data.levels": 80000, "data.lowest": -4096}
+    with pytest.raises(
+        InputError, match="data.levels is 80000 .*; set both to 0, or to a range of int16 that includes"
+    ):
+        filled_in(f"arrays:{tmp_path}/ct.npy", **wide)
     with pytest.raises(
         InputError, match=r"data.levels is 4095 and data.lowest is -1024, but .* levels from -1024 to 3071"
     ):
@@ -171,7 +176,9 @@ def test_patches_are_parts_of_their_images_and_of_their_conditions(tmp_path):
     )
     np.savez(tmp_path / "a.npz", x=where, cond=-where)
     config, dataset = filled_in(f"arrays:{tmp_path}/a.npz", **{"data.crop": 8, "training.batch_size": 16})
-    assert dataset.shape == (8, 8, 1) and config.data.image_size == 8
+    assert dataset.shape == (8, 8, 1) and build.image_shape(config) == (8, 8, 1)
+    # A config that is filled in finds the same patches.
+    np.testing.assert_array_equal(build.load_dataset(config).train, dataset.train)
     corners = []
     for step in range(12):
         read = lambda part, step=step: read_batch(dataset.train, 0, step, 16, 16, part)
@@ -204,8 +211,8 @@ def test_pictures_show_a_window_of_the_values(tmp_path):
     expected = np.round(255 * np.clip((stored[..., :1].astype(np.float64) - 90) / 20, 0, 1))
     np.testing.assert_array_equal(shown, expected)
     config.eval.window = ()
-    # Two standard deviations about the means, of all channels together.
-    np.testing.assert_allclose(build.window(config), (-20, 120), atol=1.5)
+    # Two standard deviations about the mean of the channel that is shown.
+    np.testing.assert_allclose(build.window(config), (80, 120), atol=1.5)
     with pytest.raises(InputError, match=r"eval.window is \(3, 1\); give two numbers, the first below the second"):
         config_lib.validate(config_with(**{"eval.window": (3, 1)}))
 

@@ -1,5 +1,7 @@
 """Images that condition others: from pairs on the disk to samples, and how near these come."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ import run_lib
 from pfgm_jax import build, metrics, models
 from pfgm_jax import config as config_lib
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.datasets import load_dataset
+from pfgm_jax.datasets import load_dataset, store
 from pfgm_jax.errors import InputError
 from tests.networks import NETWORKS, network_of, params_of
 from tests.test_run_lib import small_digits
@@ -101,12 +103,20 @@ def test_pairs_train_sample_and_are_compared(pairs, tmp_path, monkeypatch, sde, 
     drawn = model.sample(cond=np.concatenate([cond, cond]), seed=model.config.seed)
     # Samples 0 to 5 are of the three test examples in turn.
     assert drawn.shape == (6, 8, 8, 2) and drawn.dtype == np.float32
-    low, high = build.window(model.config)
+    low, high = split[:].min(), split[:].max()
     errors = ((drawn - np.concatenate([split[:], split[:]])) ** 2).mean(axis=(1, 2, 3))
     assert report["psnr"] == pytest.approx(np.mean(10 * np.log10((high - low) ** 2 / errors)), rel=1e-4)
     assert "ssim" not in report  # of 8 x 8 pixels there is no window
     held = np.load(run_lib.sample(config, tmp_path / "run") / "samples.npz")["samples"]
     np.testing.assert_allclose(held[:6], drawn, rtol=1e-4, atol=1e-2)
+    # Of other conditions under the same name nothing is taken for these.
+    again = np.load(pairs)
+    swapped = tmp_path / "swapped.npz"
+    np.savez(swapped, x=again["x"], cond=np.roll(again["cond"], 1, axis=0))
+    moved = config.copy_and_resolve_references()
+    moved.data.dataset = f"arrays:{swapped}"
+    beside = np.load(run_lib.sample(moved, tmp_path / "run") / "samples.npz")["samples"]
+    assert np.abs(beside[:6] - held[:6]).max() > 0
     other = model.sample(cond=np.roll(cond, 1, axis=0), seed=model.config.seed)
     assert np.abs(other - drawn[:3]).max() > 0
     z = model.encode(split[:], cond=cond)
@@ -193,6 +203,16 @@ def test_pictures_that_are_not_as_asked_for_are_named(tmp_path, caplog):
     told = caplog.text
     assert "real.tif: its pixels are float32; read such images with data.bits=32" in told
     assert "colour.tif: it has 3 channels, and not 1" in told and "cut.tif: its content is damaged" in told
+    save(tmp_path / "p" / "int16.tif", good.astype(np.int16))
+    tifffile.imwrite(tmp_path / "p" / "stack.tif", np.stack([good] * 5), photometric="minisblack")
+    content = bytearray((tmp_path / "p" / "a.tif").read_bytes())
+    for place in (8, 9, 10, 12):
+        content[place] = 255
+        (tmp_path / "p" / f"damaged{place}.tif").write_bytes(content)
+    load_dataset(f"folder:{tmp_path}/p", (6, 4), 1, tmp_path, bits=16)
+    told = caplog.text
+    assert "stack.tif: it is no single picture, but has the axes" in told
+    assert "int16.tif: its pixels are int16; read such images with data.bits=32" in told
     save(tmp_path / "nan" / "a.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(InputError, match="0 of its 1 images can be read"):
         load_dataset(f"folder:{tmp_path}/nan", (4, 4), 1, tmp_path, bits=32)
@@ -200,6 +220,21 @@ def test_pictures_that_are_not_as_asked_for_are_named(tmp_path, caplog):
         InputError, match="data.bits is 16, but data.dataset is 'digits', and only the pictures of folder"
     ):
         load_dataset("digits", bits=16)
+
+
+def test_conditions_are_not_taken_for_what_they_condition(tmp_path, monkeypatch):
+    """Two folders of files of the same names, sizes and times, too large for the memory."""
+    monkeypatch.setattr(store, "MEMORY_SHARE", 0)
+    pixels = {kind: RNG.integers(0, 65536, (20, 6, 4)).astype(np.uint16) for kind in ("x", "cond")}
+    for kind, images in pixels.items():
+        for i, image in enumerate(images):
+            save(tmp_path / "d" / kind / f"{i:02}.tif", image)
+            os.utime(tmp_path / "d" / kind / f"{i:02}.tif", (1e9, 1e9))
+    train = load_dataset(f"folder:{tmp_path}/d", directory=tmp_path, bits=16).train
+    np.testing.assert_array_equal(train[:][..., 0], pixels["x"][:19])
+    conditions = train.read_conditions(slice(None))
+    assert conditions is not None
+    np.testing.assert_array_equal(conditions[..., 0], pixels["cond"][:19])
 
 
 def test_a_folder_of_pairs_is_matched_by_name(tmp_path):
@@ -218,6 +253,14 @@ def test_a_folder_of_pairs_is_matched_by_name(tmp_path):
     config = small_digits(**{"data.dataset": f"folder:{tmp_path}/d", "data.dir": str(tmp_path), **FIELDS})
     config = config_lib.fill_in(config, build.load_dataset(config))
     assert tuple(config.data.condition_scale) == tuple(config.data.condition_shift) == (127.5,)
+    # What a run is sampled with is what it was trained with.
+    np.testing.assert_array_equal(build.load_dataset(config).train.read_conditions(slice(None)), conditions)
+    small = load_dataset(f"folder:{tmp_path}/d", (2, 2), directory=tmp_path).train.read_conditions(slice(None))
+    assert small is not None and small.shape == (38, 2, 2, 1)
+    (tmp_path / "d" / "other").mkdir()
+    with pytest.raises(InputError, match="which holds x/ and cond/, whose pictures are pairs, and besides other; move"):
+        load_dataset(f"folder:{tmp_path}/d", directory=tmp_path)
+    (tmp_path / "d" / "other").rmdir()
     (tmp_path / "d" / "cond" / "1" / "07.bmp").unlink()
     with pytest.raises(InputError, match=r"and 1 of its 40 images have no condition in .*cond, the first is 1/07.png"):
         load_dataset(f"folder:{tmp_path}/d", directory=tmp_path)

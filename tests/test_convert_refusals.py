@@ -169,7 +169,11 @@ def test_networks_that_cannot_be_are_refused(tmp_path):
         ("data.image_size", 15, "need sides divisible by 2, but the images are 15 x 15"),
         ("data.num_channels", 0, "data.num_channels is 0"),
         ("training.sde", "flux", "training.sde is 'flux'; choose one of poisson, vesde"),
-        ("model.num_classes", 10, "model.num_classes is 10, but the networks of the release are not shown that; set it"),
+        (
+            "model.num_classes",
+            10,
+            "model.num_classes is 10, but the networks of the release are not shown that; set it",
+        ),
     ):
         config = config_of("c_ddpm_resblock")
         config.update_from_flattened_dict({field: value})

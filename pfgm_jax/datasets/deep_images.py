@@ -1,14 +1,22 @@
 """Reads images of 16 bits and of real numbers without loss: TIFF by tifffile, PNG in grey by Pillow."""
 
+import logging
+import math
 from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pfgm_jax.datasets.images import BrokenImageError, Geometry, open_image
 
 TIFF = (".tif", ".tiff")
+# Height and width, with channels first or last.
+_AXES = ("YX", "YXS", "SYX", "CYX")
+# Of an image, so that a small file does not fill the memory.
+MOST_NUMBERS = 1 << 29
+# It reports damages in lines of its own.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 def read_deep_image(path: Path, geometry: Geometry) -> np.ndarray:
@@ -48,21 +56,42 @@ def own_deep_shape(path: Path) -> tuple[int, int, int]:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """Returns the pixels of the first image of a file, [H, W, C]."""
+    """Returns the pixels of an image, [H, W, C]."""
     if path.suffix.lower() not in TIFF:
         with open_image(path) as image:
             return _of_pillow(image)
     try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            pixels, axes = np.asarray(page.asarray()), page.axes  # type: ignore[union-attr]
+        return _of_tiff(path)
+    except BrokenImageError:
+        raise
     except Exception as error:  # a damaged file can fail in any way
-        text = str(error)
-        packed = "imagecodecs" in text
-        why = "its compression is not known; save it without, or with deflate" if packed else "its content is damaged"
-        raise BrokenImageError(why) from None
-    if axes not in ("YX", "YXS", "SYX") or pixels.dtype.kind not in "uif":
-        raise BrokenImageError(f"it is not a picture but has the axes {axes} of {pixels.dtype.name}")
+        if "imagecodecs" not in str(error):
+            raise BrokenImageError("its content is damaged") from None
+    # Of compressions that tifffile leaves to another package Pillow reads some.
+    with open_image(path) as image:
+        return _of_pillow(image)
+
+
+def _of_tiff(path: Path) -> np.ndarray:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        axes, shape, kind = series.axes, series.shape, series.dtype
+        if axes not in _AXES or len(axes) != len(shape):
+            raise BrokenImageError(f"it is no single picture, but has the axes {axes} of {shape}; save channels last")
+        if kind is None or kind.kind not in "uif":
+            raise BrokenImageError(f"its pixels are {kind}, and not real numbers")
+        if math.prod(shape) > MOST_NUMBERS:
+            raise BrokenImageError(f"it has more than {MOST_NUMBERS:,} numbers; make it smaller")
+        tags = file.pages.first.tags
+        if "ColorMap" in tags:
+            raise BrokenImageError("its pixels are indices of a palette, whose values say nothing by themselves")
+        if "Orientation" in tags and tags["Orientation"].value != 1:
+            raise BrokenImageError("it is stored turned or mirrored; save it upright")
+        pixels = np.asarray(series.asarray())
+    if pixels.shape != shape:
+        raise BrokenImageError("its content is damaged")
+    if kind.kind in "ui" and kind.itemsize > 2 and pixels.size and np.abs(pixels.astype(np.float64)).max() > 2**24:
+        raise BrokenImageError("its integers are larger than 2^24, from where on float32 has not all of them")
     return pixels[..., None] if axes == "YX" else pixels if axes == "YXS" else np.moveaxis(pixels, 0, -1)
 
 
@@ -71,6 +100,7 @@ def _of_pillow(image: Image.Image) -> np.ndarray:
     packed = str(tiles[0][3]) if tiles else ""
     try:
         image.load()
+        image = ImageOps.exif_transpose(image)
     except Exception:
         raise BrokenImageError("its content is damaged") from None
     if image.mode in ("RGB", "RGBA") and "16" in packed:

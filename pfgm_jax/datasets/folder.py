@@ -1,5 +1,6 @@
 """Data sets from a folder of pictures."""
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pfgm_jax.datasets.images import BrokenImageError, Geometry, is_picture, own
 from pfgm_jax.datasets.source import Request
 from pfgm_jax.datasets.split import Dataset, Split, grey_range, hold_out
 from pfgm_jax.datasets.store import ImageStore, fingerprint
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, listed
 from pfgm_jax.folders import to_path
 
 # The folders of a folder of pairs.
@@ -27,6 +28,13 @@ def load(request: Request) -> Dataset:
     root = to_path(request.argument, "data.dataset")
     conditions = root / CONDITIONS
     pairs = conditions.is_dir() and (root / EXAMPLES).is_dir()
+    if pairs and (
+        others := [p.name for p in root.iterdir() if p.name not in (EXAMPLES, CONDITIONS) and p.name[0] != "."]
+    ):
+        raise InputError(
+            f"data.dataset is 'folder:{root}', which holds {EXAMPLES}/ and {CONDITIONS}/, whose pictures are pairs, "
+            f"and besides {listed(sorted(others))}; move that to another place, or rename these two"
+        )
     wanted = request.size, request.channels, request.directory / "cache", request.bits
     return load_folder(root / EXAMPLES, *wanted, conditions) if pairs else load_folder(root, *wanted)
 
@@ -51,7 +59,8 @@ def load_folder(
         more than 8 bits, their own.
       cache: folder for resized images that do not fit in memory.
       bits: of a value; see `Geometry`.
-      conditions: folder with an image for each, of the same name but for its ending; None for none.
+      conditions: folder with an image for each, of the same name but for its ending; None for none. They keep their own
+        size where its sides divide those of the result, and are resized to that otherwise.
 
     Returns:
       The images; every 20th is in the test split.
@@ -65,14 +74,14 @@ def load_folder(
     store = _open(where, root, paths, size, channels, cache, bits, broken)
     of_conditions = None
     if conditions is not None:
-        beside = _conditions(conditions, root, paths, where)
-        of_conditions = _open(f"{where}, with {conditions}", conditions, beside, size, 0, cache, bits, broken)
-        for a, b in zip(store.shape[1:3], of_conditions.shape[1:3], strict=True):
-            if a % b:
-                raise InputError(
-                    f"{where}, whose images have {store.shape[1]} x {store.shape[2]} pixels and their conditions "
-                    f"{of_conditions.shape[1]} x {of_conditions.shape[2]}; give conditions whose sides divide theirs"
-                )
+        beside, unread = _conditions(conditions, root, paths, where), dict[int, str]()
+        told = f"{where}, with {conditions}"
+        own = _sizes(beside, bits)
+        height, width = next(iter(own)) if len(own) == 1 else (0, 0)
+        keeps = bool(height and width) and not (store.shape[1] % height or store.shape[2] % width)
+        wanted = (height, width) if keeps else store.shape[1:3]
+        of_conditions = _open(told, conditions, beside, wanted, 0, cache, bits, unread)
+        broken |= {i: f"its condition {beside[i]}: {reason}" for i, reason in unread.items() if i not in broken}
     if broken:
         listing = "".join(f"\n  {paths[i].relative_to(root)}: {broken[i]}" for i in sorted(broken))
         log.warning("%d of %d images in %s are skipped:%s", len(broken), len(paths), root, listing)
@@ -130,7 +139,9 @@ def _open(
     geometry = Geometry(*size, channels, bits=bits)
     read = read_image if bits == 8 else read_deep_image
     files = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    shape, directory = (len(paths), *geometry.shape), cache / fingerprint("folder", files, geometry)
+    # The folder too: the files of another may have the same names, sizes and times.
+    kept_for = (str(root.resolve()), files, geometry)
+    shape, directory = (len(paths), *geometry.shape), cache / fingerprint("folder", *kept_for)
     decode, name = lambda i: read(paths[i], geometry), lambda i: str(paths[i])
     store = ImageStore(decode, shape, directory, name, geometry.dtype)
     broken |= store.fill((i for i in range(len(paths)) if i not in broken), f"reading {root}")
@@ -139,6 +150,15 @@ def _open(
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
+
+
+def _sizes(paths: list[Path], bits: int) -> set[tuple[int, int]]:
+    """Returns the sizes that images have; those that cannot be read have none."""
+    sizes = set()
+    for path in paths:
+        with contextlib.suppress(BrokenImageError):
+            sizes.add((own_shape(path) if bits == 8 else own_deep_shape(path))[:2])
+    return sizes
 
 
 def _own_geometry(

@@ -91,7 +91,7 @@ def load(name: str, scaling: Scaling, shape: tuple[int, int, int], labelled: boo
     if not np.isfinite(pairs).all():
         raise InputError(f"{FIELD} is {name}, which holds numbers that are not finite in float32; {cure}")
     labels = content.get(LABELS)
-    if labelled and (labels is None or len(labels) != len(pairs)):
+    if labelled and (labels is None or labels.ndim == 0 or labels.dtype.kind not in "iuf" or len(labels) != len(pairs)):
         raise InputError(
             f"{FIELD} is {name}, which has no labels, but the network is shown some; make pairs of a model that knows "
             "labels, or set model.num_classes and model.label_size to 0"
@@ -102,4 +102,6 @@ def load(name: str, scaling: Scaling, shape: tuple[int, int, int], labelled: boo
 
 
 def _units(scaling: Scaling) -> str:
-    return json.dumps({"levels": scaling.levels, "low": scaling.low, "shift": scaling.shift, "scale": scaling.scale})
+    units = {"levels": scaling.levels, "low": scaling.low, "shift": scaling.shift, "scale": scaling.scale}
+    # Files of earlier versions do not have it.
+    return json.dumps({**units, **({"lowest": scaling.lowest} if scaling.lowest else {})})

@@ -31,6 +31,7 @@ class Scaling:
       shift, scale: real numbers v are scaled to (v - shift) / scale, of one shift for each channel, and one scale for
         all or for each.
       lowest: the lowest grey level.
+      dtype: of stored integers of 16 bits; '' for uint8, or what the grey levels need.
     """
 
     levels: int
@@ -41,6 +42,7 @@ class Scaling:
     shift: tuple[float, ...] = ()
     scale: float | tuple[float, ...] = 1.0
     lowest: int = 0
+    dtype: str = ""
 
     @property
     def _shift(self) -> Float[Array, "1 1 1 N"]:
@@ -52,9 +54,11 @@ class Scaling:
 
     @property
     def stored_dtype(self) -> np.dtype:
-        """The type of stored examples: the smallest of uint8, uint16 and int16 that has the grey levels, or float32."""
+        """The type of stored examples."""
         if not self.levels:
             return np.dtype(np.float32)
+        if self.dtype:
+            return np.dtype(self.dtype)
         if self.lowest < 0:
             return np.dtype(np.int16)
         return np.dtype(np.uint8 if self.lowest + self.levels <= 256 else np.uint16)

@@ -35,6 +35,7 @@ class Split:
       conditions: images [n, h, w, c] that condition the examples, read like these; None for none.
       crop: side of the patches that are read of the examples; 0 for whole ones.
       shape: n, H, W, C.
+      whole_size: height and width of the examples of which patches are read.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Split:
         self.labelled = bool(self.labels.ndim > 1 or (self.labels >= 0).any())
         self.crop = crop
         height, width, channels = examples.shape[1:]
+        self.whole_size: tuple[int, int] = (height, width)
         self.shape = (len(self._numbers), *((crop, crop) if crop else (height, width)), channels)
 
     def __len__(self) -> int:
@@ -169,6 +171,9 @@ class Dataset(NamedTuple):
         """Says whether a model of these grey levels knows all that the data have."""
         if not self.of_range:
             return (levels, lowest) == (self.levels, self.lowest)
+        known = np.iinfo(self.train[:0].dtype)
+        if lowest < known.min or lowest + levels - 1 > known.max:
+            return False
         return lowest <= self.lowest and self.lowest + self.levels <= lowest + levels
 
     def cropped(self, side: int) -> "Dataset":
@@ -190,9 +195,14 @@ def grey_range(read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray) ->
     return max(highest - lowest + 1, 2), lowest
 
 
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """Returns at most `most` of the first `count` numbers, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+
+
 def content_hash(examples: np.ndarray | Split, most: int) -> str:
     """Returns the SHA-256 of at most `most` evenly spaced examples, in hexadecimal digits."""
-    shown = np.unique(np.linspace(0, len(examples) - 1, min(most, len(examples))).astype(np.int64))
+    shown = evenly_spaced(len(examples), most)
     return hashlib.sha256(np.ascontiguousarray(examples[shown]).tobytes()).hexdigest()
 
 

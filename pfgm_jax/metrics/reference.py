@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pfgm_jax.datasets import Split, content_hash
 from pfgm_jax.datasets.prepared import Prepared
 from pfgm_jax.metrics.features import Extractor, feature_chunks
@@ -41,7 +43,10 @@ def reference_statistics(
 def data_record(name: str, split: Split, split_name: str) -> dict[str, Any]:
     """Returns a record that identifies the images of a split."""
     source = SOURCES.get(name)
+    kind, patch = split[:0].dtype, {"patch": split.crop} if split.crop else {}
     return {
+        **patch,
+        **({} if kind == np.uint8 else {"dtype": kind.name}),
         "data_set": name,
         "split": split_name,
         "crop": source.crop if isinstance(source, Prepared) else None,
@@ -57,7 +62,7 @@ def statistics_path(record: dict[str, Any], directory: Path) -> Path:
     if name != record["data_set"]:  # two paths can become one name
         name = f"{name[-40:]}-{hashlib.sha256(record['data_set'].encode()).hexdigest()[:8]}"
     size = "x".join(map(str, record["size"]))
-    kind = "-".join(str(record[field]) for field in ("features", "front_end") if field in record)
+    kind = "-".join(str(record[field]) for field in ("features", "front_end", "dtype", "patch") if field in record)
     if "window" in record:
         kind += "-{:g}to{:g}".format(*record["window"])
     return directory / "statistics" / f"{name}-{record['split']}-{size}-{kind}.npz"

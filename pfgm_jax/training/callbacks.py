@@ -154,14 +154,14 @@ class Snapshots:
         generator = self._generator
         if not now.draws or build.holds_vectors(generator.config):
             return
-        config = generator.config.copy_and_resolve_references()
+        config, label = generator.config, None
         count, columns = pictures.GRID_IMAGES, 0
-        if classes := min(config.model.num_classes, pictures.GRID_CLASSES):
-            count, columns = classes * pictures.CLASS_IMAGES, pictures.CLASS_IMAGES
-            seen = [label for label in range(classes) if config.data.label_counts[label]]
-            config.sampling.label = tuple(label for label in seen for _ in range(columns))
-            count = len(config.sampling.label)
-        context = given.of_samples(config, config.seed, 0, count, self._examples)
+        if config.model.num_classes:
+            seen = np.flatnonzero(config.data.label_counts)[: pictures.GRID_CLASSES]
+            columns = pictures.CLASS_IMAGES
+            label = np.repeat(seen, columns)
+            count = len(label)
+        context = given.of_samples(config, config.seed, 0, count, self._examples, label)
         drawn = list(generator.draw(state.ema_params, count, config.seed, context=context))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
             log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
