@@ -211,7 +211,7 @@ def test_pictures_that_are_not_as_asked_for_are_named(tmp_path, caplog):
         (tmp_path / "p" / f"damaged{place}.tif").write_bytes(content)
     load_dataset(f"folder:{tmp_path}/p", (6, 4), 1, tmp_path, bits=16)
     told = caplog.text
-    assert "stack.tif: it is no single picture, but has the axes" in told
+    assert "stack.tif: it holds several pictures; save one a file, and channels as the last axis of one" in told
     assert "int16.tif: its pixels are int16; read such images with data.bits=32" in told
     save(tmp_path / "nan" / "a.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(InputError, match="0 of its 1 images can be read"):

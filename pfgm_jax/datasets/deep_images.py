@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ TIFF = (".tif", ".tiff")
 _AXES = ("YX", "YXS", "SYX", "CYX")
 # Of an image, so that a small file does not fill the memory.
 MOST_NUMBERS = 1 << 29
+# Of a directory of TIFF, which has a few dozen.
+MOST_TAGS = 500
 # It reports damages in lines of its own.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
@@ -72,22 +75,41 @@ def _pixels(path: Path) -> np.ndarray:
         return _of_pillow(image)
 
 
+def _check_single(path: Path) -> None:
+    """Checks that a TIFF file has one directory, and of a length as directories have: others may have no end."""
+    with path.open("rb") as file:
+        order = "little" if file.read(2) == b"II" else "big"
+        number = lambda length: int.from_bytes(file.read(length), order)
+        # Of TIFF, and of BigTIFF.
+        wide = number(2) == 43
+        if wide:
+            file.seek(8)
+        file.seek(number(8 if wide else 4))
+        tags = number(8 if wide else 2)
+        if not 0 < tags <= MOST_TAGS:
+            raise BrokenImageError("its content is damaged")
+        file.seek(tags * (20 if wide else 12), os.SEEK_CUR)
+        if number(8 if wide else 4):
+            raise BrokenImageError("it holds several pictures; save one a file, and channels as the last axis of one")
+
+
 def _of_tiff(path: Path) -> np.ndarray:
+    _check_single(path)
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        axes, shape, kind = series.axes, series.shape, series.dtype
+        page = file.pages.first
+        axes, shape, kind = page.axes, page.shape, page.dtype
         if axes not in _AXES or len(axes) != len(shape):
             raise BrokenImageError(f"it is no single picture, but has the axes {axes} of {shape}; save channels last")
         if kind is None or kind.kind not in "uif":
             raise BrokenImageError(f"its pixels are {kind}, and not real numbers")
         if math.prod(shape) > MOST_NUMBERS:
             raise BrokenImageError(f"it has more than {MOST_NUMBERS:,} numbers; make it smaller")
-        tags = file.pages.first.tags
+        tags = page.tags
         if "ColorMap" in tags:
             raise BrokenImageError("its pixels are indices of a palette, whose values say nothing by themselves")
         if "Orientation" in tags and tags["Orientation"].value != 1:
             raise BrokenImageError("it is stored turned or mirrored; save it upright")
-        pixels = np.asarray(series.asarray())
+        pixels = np.asarray(page.asarray())
     if pixels.shape != shape:
         raise BrokenImageError("its content is damaged")
     if kind.kind in "ui" and kind.itemsize > 2 and pixels.size and np.abs(pixels.astype(np.float64)).max() > 2**24:
