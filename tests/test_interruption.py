@@ -91,7 +91,7 @@ def test_two_runs_do_not_write_in_one_workdir(tmp_path):
 
 
 def test_kills_at_random_moments_change_nothing(tmp_path):
-    print(killing.kill_and_finish(tmp_path, kills=3))
+    print(killing.kill_and_finish(tmp_path, kills=2))
 
 
 def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):
