@@ -66,14 +66,28 @@ def _fill_in_scaling(config: ml_collections.ConfigDict, dataset: datasets.Datase
         found = datasets.vector_scaling(train[:]) if of_vectors else datasets.channel_scaling(train.read, len(train))
         put(config, "data.shift", data.shift or found[0])
         put(config, "data.scale", data.scale or found[1])
-    for name in ("shift", "scale"):
-        given = data[name]
-        if isinstance(given, tuple) and len(given) != dataset.shape[2]:
-            kind = f"vectors of {dataset.shape[2]}" if build.holds_vectors(config) else f"{dataset.shape[2]} channels"
-            raise InputError(
-                f"data.{name} has {len(given)} components, but {data.dataset} has {kind}; give one for each, or "
-                f"{'()' if name == 'shift' else '0'} for the data's own"
-            )
+    channels = dataset.shape[2]
+    kind = f"vectors of {channels}" if build.holds_vectors(config) else f"{channels} channels"
+    _check_components(config, "data.shift", channels, kind, "()")
+    _check_components(config, "data.scale", channels, kind, "0")
+
+
+def _check_components(config: ml_collections.ConfigDict, path: str, count: int, kind: str, own: str) -> None:
+    """Checks that a field has a number for each channel, if it has several.
+
+    Args:
+      config: with the field.
+      path: of the field.
+      count: of channels.
+      kind: what the data have, for the message.
+      own: what stands for the data's own.
+    """
+    given = get(config, path)
+    if isinstance(given, tuple) and len(given) != count:
+        raise InputError(
+            f"{path} has {len(given)} components, but {config.data.dataset} has {kind}; give one for each, or {own} "
+            "for the data's own"
+        )
 
 
 def _check_vectors(config: ml_collections.ConfigDict) -> None:
@@ -125,12 +139,8 @@ def fill_in_conditions(config: ml_collections.ConfigDict, dataset: datasets.Data
     else:
         shift, scale = datasets.channel_scaling(read, len(train))
     data.condition_shift, data.condition_scale = data.condition_shift or shift, data.condition_scale or scale
-    for name in ("condition_shift", "condition_scale"):
-        if len(data[name]) != channels:
-            raise InputError(
-                f"data.{name} has {len(data[name])} components, but {data.dataset} has conditions of {channels} "
-                "channels; give one for each, or ()"
-            )
+    for path in ("data.condition_shift", "data.condition_scale"):
+        _check_components(config, path, channels, f"conditions of {channels} channels", "()")
 
 
 def fill_in_labels(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:

@@ -133,16 +133,20 @@ def create_comparisons_of_classes(
     that was held out. For the errors see `create_comparison`.
     """
     of_class = lambda split, label: split.part(np.flatnonzero(split.labels == label))
+    shared: Any = None if build.holds_vectors(config) else sharding.on_first_process(lambda: _extractor_here(config))
     found = {}
     for label, count in enumerate(config.data.label_counts):
         of_label = dataset._replace(train=of_class(dataset.train, label), test=of_class(dataset.test, label))
         if count > 1 and (len(of_label.test) or not build.holds_vectors(config)):
-            found[label] = create_comparison(config, of_label, f"train-class{label}")
+            found[label] = create_comparison(config, of_label, f"train-class{label}", shared)
     return found
 
 
 def create_comparison(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str = WHOLE_SPLIT
+    config: ml_collections.ConfigDict,
+    dataset: datasets.Dataset,
+    split_name: str = WHOLE_SPLIT,
+    extractor: metrics.Extractor | None = None,
 ) -> Comparison:
     """Creates a function that computes FID and other metrics of images, or those of vectors, against the data.
 
@@ -152,23 +156,20 @@ def create_comparison(
       config: whose fields are filled in.
       dataset: its training examples are what images are compared with.
       split_name: names these where their statistics are kept.
+      extractor: of features; None to create that of the config.
 
     Raises:
       InputError: see `metrics.create_extractor` and `metrics.load_statistics`. The function raises the errors of
         `metrics.evaluate`.
     """
-    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset, split_name))
+    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset, split_name, extractor))
     return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
 
 
-def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str) -> Comparison:
-    if build.holds_vectors(config):
-        train, test = dataset.train[:], dataset.test[:]
-        return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
-    options, directory = config.eval, datasets.data_dir(config.data.dir)
-    local = Devices.of_this_process()
+def _extractor_here(config: ml_collections.ConfigDict) -> metrics.Extractor:
+    options, local = config.eval, Devices.of_this_process()
     made_with = metrics.ExtractorOptions(
-        directory,
+        datasets.data_dir(config.data.dir),
         levels=config.data.levels,
         window=None if build.create_scaling(config).stored_dtype == np.uint8 else build.window(config),
         front_end=options.front_end,
@@ -176,7 +177,17 @@ def _comparison_here(config: ml_collections.ConfigDict, dataset: datasets.Datase
         batch_size=local.round_up(options.batch_size),
         devices=local,
     )
-    extractor = metrics.create_extractor(options.features, made_with)
+    return metrics.create_extractor(options.features, made_with)
+
+
+def _comparison_here(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str, extractor: metrics.Extractor | None
+) -> Comparison:
+    if build.holds_vectors(config):
+        train, test = dataset.train[:], dataset.test[:]
+        return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
+    options, directory = config.eval, datasets.data_dir(config.data.dir)
+    extractor = extractor or _extractor_here(config)
     if options.statistics and split_name == WHOLE_SPLIT:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
         reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)

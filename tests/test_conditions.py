@@ -1,5 +1,6 @@
 """Images that condition others: from pairs on the disk to samples, and how near these come."""
 
+import json
 import os
 
 import jax
@@ -124,7 +125,9 @@ def test_pairs_train_sample_and_are_compared(pairs, tmp_path, monkeypatch, sde, 
     bits = model.bits_per_dim(split[:], cond=cond)
     likely = config_of(pairs, **{"training.sde": sde, "training.conditional_field": counted == "own"})
     table = run_lib.likelihood(likely, tmp_path / "run")
-    assert table.joinpath("table.csv").exists() and np.isfinite(bits).all()
+    written = json.loads(table.joinpath("table.json").read_text())
+    of_run = model.bits_per_dim(split[:], seed=model.config.seed, cond=cond)
+    assert written["bits_per_dim"] == pytest.approx(of_run.mean(), rel=1e-5) and np.isfinite(bits).all()
     for call, message in (
         (lambda: model.sample(3), "the model is conditioned on images of 2 channels; give them as cond"),
         (lambda: model.sample(cond=cond[..., :1]), "the conditions have shape .* the model takes"),
@@ -209,9 +212,15 @@ def test_pictures_that_are_not_as_asked_for_are_named(tmp_path, caplog):
     for place in (8, 9, 10, 12):
         content[place] = 255
         (tmp_path / "p" / f"damaged{place}.tif").write_bytes(content)
+    tifffile.imwrite(tmp_path / "p" / "turned.tif", good, photometric="minisblack", extratags=[(274, "H", 1, 6, False)])
+    save(tmp_path / "p" / "long.tif", np.full((6, 4), 2**24 + 1, np.uint32))
+    Image.fromarray(good.astype(np.uint8)).convert("P").save(tmp_path / "p" / "palette.tif")
     load_dataset(f"folder:{tmp_path}/p", (6, 4), 1, tmp_path, bits=16)
     told = caplog.text
     assert "stack.tif: it holds several pictures; save one a file, and channels as the last axis of one" in told
+    assert "turned.tif: it is stored turned or mirrored; save it upright" in told
+    assert "palette.tif: its pixels are indices of a palette" in told
+    assert "long.tif: its integers are larger than 2^24" in told
     assert "int16.tif: its pixels are int16; read such images with data.bits=32" in told
     save(tmp_path / "nan" / "a.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(InputError, match="0 of its 1 images can be read"):

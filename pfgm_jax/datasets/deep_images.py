@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps
+from PIL import Image
 
-from pfgm_jax.datasets.images import BrokenImageError, Geometry, open_image
+from pfgm_jax.datasets.images import BrokenImageError, Geometry, open_image, upright
 
 TIFF = (".tif", ".tiff")
 # Height and width, with channels first or last.
-_AXES = ("YX", "YXS", "SYX", "CYX")
+_AXES = ("YX", "YXS", "SYX")
 # Of an image, so that a small file does not fill the memory.
 MOST_NUMBERS = 1 << 29
 # Of a directory of TIFF, which has a few dozen.
@@ -120,11 +120,7 @@ def _of_tiff(path: Path) -> np.ndarray:
 def _of_pillow(image: Image.Image) -> np.ndarray:
     tiles = getattr(image, "tile", [])  # how the pixels are packed; gone once they are read
     packed = str(tiles[0][3]) if tiles else ""
-    try:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-    except Exception:
-        raise BrokenImageError("its content is damaged") from None
+    image = upright(image)
     if image.mode in ("RGB", "RGBA") and "16" in packed:
         raise BrokenImageError("its colours have 16 bits, which only TIFF is read with")
     pixels = np.asarray(image)

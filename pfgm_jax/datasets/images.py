@@ -100,12 +100,20 @@ def read_image(content: bytes | Path, geometry: Geometry) -> UInt8[np.ndarray, "
       BrokenImageError: the file cannot be read completely, or `Geometry.apply` raises it.
     """
     with open_image(content) as image:
-        try:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-        except Exception as error:
-            raise BrokenImageError(_reason(error)) from None
-        return geometry.apply(upright)
+        return geometry.apply(upright(image))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns an open image with all its pixels, turned as its camera was held.
+
+    Raises:
+      BrokenImageError: it cannot be read completely.
+    """
+    try:
+        image.load()
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow's plugins raise all kinds of exceptions
+        raise BrokenImageError(_reason(error)) from None
 
 
 def own_shape(content: bytes | Path) -> tuple[int, int, int]:
