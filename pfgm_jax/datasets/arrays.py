@@ -1,13 +1,12 @@
 """Data sets from a user's own arrays."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pfgm_jax.datasets.source import Request
-from pfgm_jax.datasets.split import Dataset, Split, grey_range, hold_out
+from pfgm_jax.datasets.split import Dataset, Split, grey_range, hold_out, portions
 from pfgm_jax.errors import InputError, listed
 from pfgm_jax.folders import to_path
 from pfgm_jax.reading import map_arrays
@@ -16,8 +15,6 @@ from pfgm_jax.reading import map_arrays
 EXAMPLES, LABELS, CONDITIONS = "x", "label", "cond"
 TEST = "_test"
 _NAMES = tuple(name + of for of in ("", TEST) for name in (EXAMPLES, LABELS, CONDITIONS))
-# Bytes that are checked at a time.
-_CHUNK = 1 << 26
 
 
 class ArrayRows:
@@ -39,12 +36,6 @@ class ArrayRows:
     def __getitem__(self, numbers: slice | np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
             return np.asarray(self._array[numbers]).astype(self.dtype, copy=False).reshape(-1, *self.shape[1:])
-
-    def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields all examples in chunks, each with the number of its first."""
-        each = max(1, _CHUNK // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
-        for first in range(0, self.shape[0], each):
-            yield first, self[slice(first, first + each)]
 
 
 class Examples(NamedTuple):
@@ -142,7 +133,10 @@ def _checked_images(array: np.ndarray, where: str, least: int = 1) -> ArrayRows:
         )
     rows = ArrayRows(array)
     if real:
-        bad = [first + np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3))) for first, part in rows.chunks()]
+        bad = [
+            first + np.flatnonzero(~np.isfinite(part).all(axis=(1, 2, 3)))
+            for first, part in portions(rows.__getitem__, len(array))
+        ]
         bad = np.concatenate(bad)
         if len(bad):
             raise InputError(

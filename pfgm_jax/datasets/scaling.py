@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
-from pfgm_jax.datasets.split import Split
+from pfgm_jax.datasets.split import Split, portions
 
 # Standard deviation that real numbers are scaled to, about that of pixels in [-1, 1].
 VECTOR_STD = 0.5
-# Examples that statistics are computed from, evenly spaced; and numbers that are read at a time for them.
-MOST_EXAMPLES, READ = 10_000, 1 << 24
+# Examples that statistics are computed from, evenly spaced.
+MOST_EXAMPLES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def channel_scaling(
     """
     sums: dict[str, Any] = {"pixels": 0, "first": 0.0, "second": 0.0}
     centre: Any = None
-    for part in _portions(read, count, MOST_EXAMPLES):
+    for _, part in portions(read, count, max(1, count // MOST_EXAMPLES)):
         pixels = part.reshape(-1, part.shape[-1]).astype(np.float64)
         # About a value of the data, so that a large mean costs no digits of the deviation.
         centre = pixels.mean(axis=0) if centre is None else centre
@@ -147,22 +147,12 @@ def channel_scaling(
     return tuple((centre + first).tolist()), tuple(np.where(std > 0, std / VECTOR_STD, 1.0).tolist())
 
 
-def _portions(
-    read: Callable[[slice], Num[np.ndarray, "k H W C"]], count: int, most: int
-) -> Iterator[Num[np.ndarray, "k H W C"]]:
-    """Reads at most `most` evenly spaced examples, a bounded number of bytes at a time."""
-    step = max(1, count // most)
-    each = max(1, READ // max(1, read(slice(0, 1)).size))
-    for first in range(0, count, each * step):
-        yield read(slice(first, min(first + each * step, count), step))
-
-
 def norms(
     scaling: Scaling, stored: Split | Num[np.ndarray, "n H W C"], most: int | None = None
 ) -> Float[np.ndarray, " n"]:
     """Computes the Euclidean norm in network units of each example, or of about `most` evenly spaced ones."""
     found = []
-    for part in _portions(stored.__getitem__, len(stored), most or len(stored)):
+    for _, part in portions(stored.__getitem__, len(stored), max(1, len(stored) // (most or len(stored)))):
         x = np.asarray(scaling.to_network(jnp.asarray(part)))
         found.append(np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1))
     return np.concatenate(found)

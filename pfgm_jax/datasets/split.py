@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -181,6 +181,19 @@ class Dataset(NamedTuple):
         return self._replace(train=self.train.cropped(side), test=self.test.cropped(side))
 
 
+def portions(read: Callable[[slice], np.ndarray], count: int, step: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+    """Reads examples a bounded number of bytes at a time; yields each part with the number of its first.
+
+    Args:
+      read: reads some.
+      count: how many there are.
+      step: of so many only one is read.
+    """
+    each = step * max(1, _READ // max(1, read(slice(0, 1)).nbytes))
+    for first in range(0, count, each):
+        yield first, read(slice(first, min(first + each, count), step))
+
+
 def grey_range(read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray) -> tuple[int, int]:
     """Returns the number of grey levels from the lowest to the highest of some images, and the lowest.
 
@@ -188,9 +201,9 @@ def grey_range(read: Callable[[np.ndarray], np.ndarray], numbers: np.ndarray) ->
       read: reads images by their numbers.
       numbers: of the images.
     """
-    each = max(1, _READ // max(1, read(numbers[:1]).nbytes))
-    parts = (read(numbers[first : first + each]) for first in range(0, len(numbers), each))
-    ends = [(int(part.min()), int(part.max())) for part in parts]
+    ends = [
+        (int(part.min()), int(part.max())) for _, part in portions(lambda which: read(numbers[which]), len(numbers))
+    ]
     lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
     return max(highest - lowest + 1, 2), lowest
 
