@@ -36,7 +36,8 @@ def config_of(**overrides) -> ml_collections.ConfigDict:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels") / "run"
-    run_lib.train(config_of(), folder)
+    # Far enough in a few steps that the label matters.
+    run_lib.train(config_of(**{"optim.lr": 0.02, "model.ema_rate": 0.0}), folder)
     return folder
 
 
@@ -186,6 +187,8 @@ def test_sampling_evaluation_and_likelihoods_go_by_label(trained, monkeypatch, t
     # Likelihoods are those given the labels of the test digits.
     bits = model.bits_per_dim(dataset.test[:20], seed=model.config.seed, label=dataset.test.labels[:20])
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-5)
+    wrong = model.bits_per_dim(dataset.test[:20], seed=model.config.seed, label=(dataset.test.labels[:20] + 1) % 10)
+    assert abs(wrong.mean() - bits.mean()) > 1e-4 * abs(bits.mean())
 
 
 @pytest.mark.parametrize(
