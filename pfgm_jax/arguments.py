@@ -45,6 +45,13 @@ def to_seed(value: Any) -> int:
     return int(value)
 
 
+def to_hashable(value: Any) -> Any:
+    """Returns an option with its arrays and lists as tuples, so that options can be compared."""
+    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        value = np.asarray(value).tolist()
+    return tuple(map(to_hashable, value)) if isinstance(value, list | tuple) else value
+
+
 def to_array(what: str, value: Any) -> np.ndarray:
     """Returns an array of numbers.
 

@@ -26,7 +26,7 @@ from pfgm_jax.sharding import Devices
 T = TypeVar("T")
 
 
-def _from_config(kind: type[T], config: ml_collections.ConfigDict, but: Set[str] = frozenset(), **given: Any) -> T:
+def from_config(kind: type[T], config: ml_collections.ConfigDict, but: Set[str] = frozenset(), **given: Any) -> T:
     """Creates a dataclass from the config fields of its attributes.
 
     Args:
@@ -155,7 +155,7 @@ def create_method(config: ml_collections.ConfigDict) -> Method:
     Raises:
       InputError: there is no such method, or a field is out of range.
     """
-    return _from_config(METHODS[config.training.sde], config, shape=image_shape(config))
+    return from_config(METHODS[config.training.sde], config, shape=image_shape(config))
 
 
 def create_guided_method(config: ml_collections.ConfigDict) -> Method:
@@ -224,7 +224,7 @@ def create_named_sampler(config: ml_collections.ConfigDict, name: str) -> Any:
     Raises:
       InputError: there is no such sampler, or a field is out of range.
     """
-    return _from_config(SAMPLERS[name], config)
+    return from_config(SAMPLERS[name], config)
 
 
 def create_unused_samplers(config: ml_collections.ConfigDict, used: set[str]) -> list[Sampler]:
@@ -237,7 +237,7 @@ def create_unused_samplers(config: ml_collections.ConfigDict, used: set[str]) ->
     Raises:
       FieldError: a field is out of range.
     """
-    return [_from_config(SAMPLERS[name], config, but=used) for name in SAMPLERS]
+    return [from_config(SAMPLERS[name], config, but=used) for name in SAMPLERS]
 
 
 def create_likelihood_solver(config: ml_collections.ConfigDict) -> OdeSolver:
@@ -252,7 +252,7 @@ def create_divergence(config: ml_collections.ConfigDict) -> Divergence:
     Raises:
       InputError: there is no such estimate.
     """
-    return _from_config(Divergence, config)
+    return from_config(Divergence, config)
 
 
 def create_charges(config: ml_collections.ConfigDict, devices: Devices) -> Charges:

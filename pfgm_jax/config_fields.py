@@ -16,7 +16,7 @@ log = logging.getLogger("pfgm_jax")
 # Fields of the authors' release that have no effect here.
 IGNORED = defaults.OF_THE_RELEASE
 # Seeds are unsigned; a size, and a scale, is one number or several.
-_TYPED_BY_THEIR_RANGE = ("seed", "data.image_size", "data.scale", "sampling.label")
+_TYPED_BY_THEIR_RANGE = ("seed", "data.image_size", "data.scale", "sampling.label", "restore.mask", "restore.kernel")
 
 
 def known_fields() -> dict[str, Any]:

@@ -8,7 +8,15 @@ from pfgm_jax.methods import kernel
 from pfgm_jax.models.layers import ACTIVATIONS
 from pfgm_jax.ranges import Range
 from pfgm_jax.registry import FRONT_ENDS
+from pfgm_jax.restoration.operators.blur import ANGLE
+from pfgm_jax.restoration.operators.downscale import FILTERS
 from pfgm_jax.training.profiles import LONGEST, SHORTEST
+
+# Of the names of images that are measured, or restored.
+IMAGES = Range(
+    lambda v: v in ("test", "train") or re.match("(folder|arrays):.", v) is not None,
+    "choose test, train, folder:PATH or arrays:PATH",
+)
 
 # The range of every field whose type alone does not say it. Methods and samplers check their own fields themselves.
 RANGES: dict[str, Range] = {
@@ -66,15 +74,22 @@ RANGES: dict[str, Range] = {
         "give two noise levels, the lower first, such as (0.2,5.0), or () for all",
     ),
     "sampling.levels": ranges.descending(),
+    "restore.noise": ranges.at_least(0),
+    "restore.images": IMAGES,
+    "restore.num_images": ranges.at_least(0),
+    "restore.samples": Range(lambda v: 1 <= v <= 2048, "give a number of 1 to 2048"),
+    "restore.start": ranges.at_least(0),
+    "restore.factor": ranges.at_least(2),
+    "restore.filter": ranges.one_of(FILTERS),
+    "restore.extent": ranges.above(0),
+    "restore.angle": ANGLE,
+    "restore.strength": ranges.above(0),
     "eval.checkpoints": Range(
         lambda v: v in ("newest", "all") or all(re.fullmatch(r" *[0-9]{1,10} *", n) for n in v.split(",")),
         'give newest, all, or steps such as "50000,100000"',
     ),
     "eval.batch_size": ranges.at_least(1),
-    "eval.bpd_dataset": Range(
-        lambda v: v in ("test", "train") or re.match("(folder|arrays):.", v) is not None,
-        "choose test, train, folder:PATH or arrays:PATH",
-    ),
+    "eval.bpd_dataset": IMAGES,
     "eval.num_samples": ranges.at_least(2),
     "eval.window": Range(
         lambda v: v == () or (ranges.finite_numbers(v) and len(v) == 2 and v[0] < v[1]),

@@ -1,5 +1,7 @@
 """Every field of a config, once, with its meaning, unit and range. The files of configs/ are differences from this one.
 
+The fields of `sampling`, `eval` and `restore`, of how a trained model is used, are in `defaults_of_use`.
+
 Names and groups are those of the authors' release, so that overrides written for it work here. Lengths are in network
 units, in which images lie in [-1, 1]. A `0` where it says so stands for "from the data", and is filled in, printed, and
 saved with the run.
@@ -11,7 +13,8 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from pfgm_jax.registry import METHODS, MODELS, SAMPLERS
+from pfgm_jax import defaults_of_use
+from pfgm_jax.registry import METHODS, MODELS, OPERATORS, RULES, SAMPLERS
 
 # Fields of the authors' release that have no effect here. Configs may have them, so that theirs can be converted.
 OF_THE_RELEASE = (
@@ -34,10 +37,10 @@ def get_config() -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 49  # every random number of a run follows from it; integer >= 0
-    config.data, config.training, config.sampling = _data(), _training(), _sampling()
-    config.eval, config.model, config.optim = _evaluation(), _model(), _optim()
-    config.pfgmpp = _pfgmpp()
-    for registry in (METHODS, SAMPLERS):
+    config.data, config.training = _data(), _training()
+    config.model, config.optim, config.pfgmpp = _model(), _optim(), _pfgmpp()
+    config.sampling, config.eval, config.restore = defaults_of_use.groups()
+    for registry in (METHODS, SAMPLERS, OPERATORS, RULES):
         for name in registry:
             _add_own_fields(config, registry[name], registry[name].fields)
     for name in MODELS:
@@ -151,93 +154,6 @@ def _pfgmpp() -> ml_collections.ConfigDict:
     pfgmpp.sigma_min = 0.002  # noise level where sampling ends, in network units; > 0
     pfgmpp.sigma_max = 80.0  # where it starts; > sigma_min
     return pfgmpp
-
-
-def _sampling() -> ml_collections.ConfigDict:
-    """How samples are drawn."""
-    sampling = ml_collections.ConfigDict()
-    # ode: the solver below; or one that adds noise: ddim, ddpm, sde_dpmpp_2m, edm, pc (of score-based SDEs),
-    # annealed_langevin; disturbed_heun, to measure how much noise a method bears.
-    sampling.method = "ode"
-    # rk45, tsit5 (adaptive), euler, improved_euler, heun (N steps), dpmpp_2m, dpmpp_3m (N steps, for few evaluations)
-    sampling.ode_solver = "rk45"
-    sampling.rtol = 1e-4  # relative tolerance of the adaptive solvers; > 0
-    sampling.atol = 1e-4  # absolute tolerance of the adaptive solvers, in network units; > 0
-    sampling.max_steps = 1000  # attempted steps after which an adaptive solve has failed; >= 1
-    sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
-    sampling.N = 100  # steps of the other solvers; >= 1
-    # Steps even in log z ("log"), in z^(1/rho) ("rho"), or in the time of a method with Gaussian noise ("time", only of
-    # samplers that add noise); "": the usual one: rho for dpmpp, heun and edm, time for ddim and ddpm, else log.
-    sampling.schedule = ""
-    sampling.rho = 7.0  # of that schedule; > 0
-    sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps
-    sampling.z_max = 0.0  # where the backward ODE starts; > z_min; 0: from the data
-    sampling.z_min = 1e-3  # where it ends; > 0
-    sampling.upper_norm = 0.0  # norm at which draws from the prior are clipped; 0: from the data
-    # Norm that no example exceeds, in network units; 0: from the data, if they have fewer than 64 dimensions.
-    sampling.data_radius = 0.0
-    sampling.z_exp = 5.0  # below it, E_z = -z replaces the network's z part; >= 0
-    sampling.exact_substitution = False  # there, invert the normalization exactly, and not by the paper's formula
-    sampling.drift_epsilon = 1e-5  # added to v_z in dx/ds = z v_x / v_z, as the authors' code does; >= 0
-    # Of all methods but PFGM:
-    sampling.eps = 0.0  # time where sampling ends; 0: 1e-3, of vesde 1e-5, of discrete levels and pfgmpp the smallest
-    sampling.noise_removal = True  # denoise samples at their end
-    sampling.eta = 0.0  # share of DDPM's noise that ddim adds; in [0, 1]
-    sampling.clip = 0.0  # of ddim, ddpm and sde_dpmpp_2m: largest absolute value of what x is denoised to; 0: none
-    sampling.variance = "small"  # of ddpm's noise: small (of the posterior) or large (beta)
-    sampling.S_churn = 40.0  # of edm: noise is added in every step, this over N of it but at most 0.41; >= 0
-    sampling.S_tmin = 0.05  # smallest noise over data where it is; >= 0
-    sampling.S_tmax = 50.0  # largest; >= S_tmin
-    sampling.S_noise = 1.003  # standard deviation of what is added; >= 0
-    # Of pc: euler_maruyama, reverse_diffusion, ancestral_sampling or none; then langevin, ald or none.
-    sampling.predictor = "reverse_diffusion"
-    sampling.corrector = "langevin"
-    sampling.snr = 0.16  # ratio of signal to noise of the corrector; > 0
-    sampling.n_steps_each = 1  # steps of the corrector in each of pc, or of annealed_langevin at each level; >= 1
-    sampling.probability_flow = False  # follow the ODE
-    sampling.step_size = 2e-5  # of annealed_langevin at the smallest level, in squared network units; > 0
-    sampling.alpha = 0.1  # of disturbed_heun: noise after each step, in units of the noise level; >= 0
-    # Class of all samples, or of each in turn, such as (0,1,2); or the numbers of a label; -1: without a label; (): as
-    # often as in the data.
-    sampling.label = config_dict.FieldReference((), field_type=object)
-    sampling.guidance = 1.0  # how far to go towards what is given: 0: not at all; 1: as the network; more: further
-    sampling.guidance_interval = ()  # noise levels between which there is guidance, (low, high); (): all
-    sampling.num_samples = 64  # images that --mode sample makes; >= 1
-    sampling.batch_size = 256  # images made at a time; >= 1
-    sampling.checkpoint = 0  # step of the checkpoint of --mode sample and likelihood; 0: the newest
-    return sampling
-
-
-def _evaluation() -> ml_collections.ConfigDict:
-    """What is measured."""
-    evaluation = ml_collections.ConfigDict()
-    evaluation.checkpoints = "newest"  # newest, all, or steps such as "50000,100000"
-    evaluation.batch_size = 256  # images at a time, of features and likelihoods; >= 1
-    evaluation.enable_sampling = True  # draw samples, and compare them with the training data
-    evaluation.num_samples = 50_000  # samples to be compared; >= 2
-    evaluation.features = "inception"  # what images are compared by: inception, or pixels (of tiny images)
-    evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
-    evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
-    # Values that pictures of samples, and features, show as black and white, (low, high) in the units of the data; ():
-    # all grey levels, of real numbers two standard deviations about the mean.
-    evaluation.window = ()
-    evaluation.statistics = ""  # .npz file of published statistics; "": of the training data, made once
-    evaluation.per_class = False  # compare samples of each class with the data's, too
-    evaluation.enable_loss = True  # the loss on the test split
-    evaluation.enable_bpd = False  # bits per dimension of bpd_dataset
-    evaluation.bpd_dataset = "test"  # test or train (of data.dataset), folder:PATH or arrays:PATH
-    evaluation.num_images = 0  # of bpd_dataset, the first so many; 0: all
-    evaluation.divergence = (
-        "rademacher"  # Hutchinson's probes, rademacher or gaussian; exact, for data of few dimensions
-    )
-    evaluation.num_probes = 1  # times that probes and dequantization are drawn for each image; >= 1
-    evaluation.enable_nfe_curve = False  # quality against evaluations of the network, for each solver
-    evaluation.enable_noise_curve = False  # quality against noise that is added in each of sampling.N steps
-    evaluation.enable_quantization_curve = False  # quality against the number of bits of a weight
-    evaluation.enable_norm_curve = False  # norms of samples on their way from the prior
-    evaluation.enable_interpolate = False  # images between pairs of random latents
-    evaluation.enable_rescale = False  # images of random latents of other norms
-    return evaluation
 
 
 def _model() -> ml_collections.ConfigDict:

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Num
 
 from pfgm_jax import build, datasets, given, metrics, sharding
-from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.folders import Folder, to_path
 from pfgm_jax.keys import Keys, sample_keys
@@ -212,11 +211,7 @@ def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder
 
     def compute(first):
         index = np.minimum(np.arange(first, first + size, dtype=np.int32), len(images) - 1)
-        context = NO_CONTEXT
-        if isinstance(images, datasets.Split):
-            label = images.labels[index] if images.labelled else None
-            context = Context(label=label, image=given.conditions(model.config, images, index))
-        context = given.of_images(model.config, size, context, None, None)
+        context = given.of_examples(model.config, images, index)
         stored = model.check(images[index])
         ((_, found),) = model.bits(stored, index, model.config.seed, options.num_probes, context)
         bits = np.where(np.asarray(found.ok), np.asarray(found.bits), np.nan)

@@ -16,7 +16,7 @@ from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
-from pfgm_jax.methods.base import Network
+from pfgm_jax.methods.base import Method, Network
 from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
 
@@ -32,9 +32,15 @@ class Generator:
       solver: of latents; the sampler where it solves ODEs.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict):
+    def __init__(self, config: ml_collections.ConfigDict, method: Method | None = None):
+        """Creates what a config says.
+
+        Args:
+          config: whose fields are filled in.
+          method: in place of the config's.
+        """
         self.config = config
-        self.method, self.scaling = build.create_guided_method(config), build.create_scaling(config)
+        self.method, self.scaling = method or build.create_guided_method(config), build.create_scaling(config)
         self.sampler, self.solver = build.create_sampler(config), build.create_ode_solver(config)
         self._model, self._devices = models.create_model(config), Devices.all()
         # Compiled functions, by the number of samples and of draws.

@@ -36,16 +36,27 @@ def load_images(config: ml_collections.ConfigDict) -> MeasuredImages:
       InputError: there are none, one cannot be read, or the model does not accept them.
     """
     name, count = config.eval.bpd_dataset, config.eval.num_images or None
-    images, files = _named(config, name, count)
+    images, files = named_images(config, name, count, "eval.bpd_dataset")
     record = {"images": name, "count": len(images), "hash": datasets.content_hash(images, HASHED)}
     if build.takes_labels(config) or config.data.condition_channels:
         record["given"] = given.hash_of(images) if isinstance(images, datasets.Split) else ""
     return MeasuredImages(images, files, record)
 
 
-def _named(
-    config: ml_collections.ConfigDict, name: str, count: int | None
+def named_images(
+    config: ml_collections.ConfigDict, name: str, count: int | None, field: str
 ) -> tuple[np.ndarray | datasets.Split, tuple[str, ...] | None]:
+    """Loads images of a model in stored form, and the file of each if they come from files.
+
+    Args:
+      config: of the model, whose fields are filled in.
+      name: test, train, folder:PATH or arrays:PATH.
+      count: the first so many; None for all.
+      field: of the config that names them, for messages.
+
+    Raises:
+      InputError: there are none, one cannot be read, or the model does not accept them.
+    """
     if name in ("test", "train"):
         dataset = build.load_dataset(config)
         check_data_of_model(config, dataset)
@@ -55,24 +66,24 @@ def _named(
     scaling, shape = build.create_scaling(config), build.image_shape(config)
     if kind == "folder" and path and scaling.stored_dtype != np.uint8:
         raise InputError(
-            f"eval.bpd_dataset names {path}, whose pictures are read in 8 bits, but the model has "
+            f"{field} names {path}, whose pictures are read in 8 bits, but the model has "
             f"{scaling.stored_dtype}; give arrays:PATH"
         )
     if kind == "folder" and path:
         # Bits per dimension refer to the original images, so images of another size are not resized.
-        pictures = PictureFolder(to_path(path, "eval.bpd_dataset"))
+        pictures = PictureFolder(to_path(path, field))
         if pictures.shape[1:] != shape:
             raise InputError(
-                f"eval.bpd_dataset names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
+                f"{field} names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
             )
         return arguments.to_images(pictures[:count], shape, scaling), pictures.files[:count]
     if kind == "arrays" and path:
-        examples = read_examples(to_path(path, "eval.bpd_dataset"), f"eval.bpd_dataset names {path}")
+        examples = read_examples(to_path(path, field), f"{field} names {path}")
         split = examples.split(np.arange(examples.x.shape[0])[:count])
         arguments.to_images(split[:], shape, scaling)
         given.check_examples(config, split)
         return split, None
-    raise InputError(f"eval.bpd_dataset is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
+    raise InputError(f"{field} is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 
 
 def check_data_of_model(config: ml_collections.ConfigDict, dataset: datasets.Dataset) -> None:

@@ -98,6 +98,7 @@ SAMPLERS = Registry(
         "pc": "pfgm_jax.samplers.predictor_corrector:PredictorCorrector",
         "annealed_langevin": "pfgm_jax.samplers.langevin:AnnealedLangevin",
         "disturbed_heun": "pfgm_jax.samplers.disturbed:DisturbedHeun",
+        "repaint": "pfgm_jax.samplers.repaint:RePaint",
     },
 )
 
@@ -127,6 +128,30 @@ SOURCES = Registry(
         "celeba": "pfgm_jax.datasets.celeba:CELEBA",
         "lsun_bedroom": "pfgm_jax.datasets.lsun:BEDROOM",
         "tfds:NAME": "pfgm_jax.datasets.prepared:load_tfds",
+    },
+)
+
+# Subclasses of `restoration.operators.Operator`.
+OPERATORS = Registry(
+    "restore.operator",
+    {
+        "inpaint": "pfgm_jax.restoration.operators.inpaint:Inpaint",
+        "crop": "pfgm_jax.restoration.operators.crop:Crop",
+        "grey": "pfgm_jax.restoration.operators.grey:Grey",
+        "downscale": "pfgm_jax.restoration.operators.downscale:Downscale",
+        "blur": "pfgm_jax.restoration.operators.blur:Blur",
+        "denoise": "pfgm_jax.restoration.operators.denoise:Denoise",
+    },
+)
+
+# Subclasses of `restoration.rules.Rule`.
+RULES = Registry(
+    "restore.rule",
+    {
+        "null_space": "pfgm_jax.restoration.rules.null_space:NullSpace",
+        "pigdm": "pfgm_jax.restoration.rules.pigdm:PiGDM",
+        "dps": "pfgm_jax.restoration.rules.dps:DPS",
+        "sdedit": "pfgm_jax.restoration.rules.sdedit:SDEdit",
     },
 )
 

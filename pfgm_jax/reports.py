@@ -18,6 +18,9 @@ from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.reading import read_arrays
 from pfgm_jax.trained_model import TrainedModel
 
+# Images in the grid of restored ones.
+GRID_ROWS = 16
+
 
 def write_samples(
     folder: Folder,
@@ -100,6 +103,41 @@ def write_likelihoods(
     plain = [{name: finite(value) for name, value in row.items()} for row in rows]
     content = json.dumps({**summary, "rows": plain}, indent=1, allow_nan=False)
     write_whole(folder / "table.json", f"{content}\n".encode())
+
+
+def write_restored(
+    folder: Folder,
+    rows: Mapping[str, np.ndarray],
+    summary: Mapping[str, Any],
+    columns: Num[np.ndarray, "n columns H W C"],
+    window: tuple[float, float] | None,
+    files: Sequence[str] | None = None,
+) -> None:
+    """Writes restored images to restored.npz, numbers to table.json, and pictures: grid.png and one of each answer.
+
+    Args:
+      folder: of these images and no others.
+      rows: `restored` [n, samples, H, W, C], `misfit` and `evaluations` [n, samples].
+      summary: content of table.json, besides the misfit of each.
+      columns: what a row of the grid shows.
+      window: what pictures show as black and white; None for vectors, of which there are none.
+      files: of the images, where they come from files.
+    """
+    restored = rows["restored"]
+    if window:
+        flat = pictures.to_pixels(columns.reshape(-1, *columns.shape[2:]), window)
+        pictures.save_picture(folder / "grid.png", pictures.image_grid(flat, columns=columns.shape[1]))
+        digits, samples = len(str(len(restored) - 1)), restored.shape[1]
+        for i, answers in enumerate(restored):
+            for j, pixels in enumerate(pictures.to_pixels(answers, window)):
+                name = f"{i:0{digits}}.png" if samples == 1 else f"{i:0{digits}}-{j}.png"
+                pictures.save_picture(folder / name, pixels)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: rows[name] for name in ("restored", "misfit", "evaluations")})
+    write_whole(folder / "restored.npz", buffer.getvalue())
+    of_files = {"files": list(files)} if files else {}
+    content = json.dumps({**summary, **of_files, "misfits": rows["misfit"].tolist()}, indent=1)
+    write_whole(folder / "table.json", f"{content}\n".encode(errors="surrogateescape"))
 
 
 def write_report(path: Folder, workdir: Folder, model: TrainedModel, report: dict[str, Any]) -> None:

@@ -54,6 +54,17 @@ def likelihoods_folder(workdir: Folder, model: TrainedModel, images: Mapping[str
     return claim(workdir / "likelihood", f"{model.step}-{str(images['images']).partition(':')[0]}", record)
 
 
+def restored_folder(workdir: Folder, model: TrainedModel, task: Mapping[str, Any]) -> Folder:
+    """Claims the folder of restored images: `<step>-<operator>-<rule>`, or with a hash.
+
+    Args:
+      workdir: of the run.
+      model: a trained model.
+      task: describes the images and what became of them; see `restoring.Task.record`.
+    """
+    return claim(workdir / "restored", f"{model.step}-{task['operator']}-{task['rule']}", {**model.record, **task})
+
+
 def report_folder(workdir: Folder, model: TrainedModel, images: Mapping[str, Any] | None) -> Folder:
     """Claims the folder of what belongs to an evaluation's report: `<step>`, or with a hash; the report is beside it.
 

@@ -1,4 +1,4 @@
-"""train(), sample(), evaluate(), likelihood() and reflow(): how the parts of pfgm_jax are wired into runs."""
+"""train(), sample(), evaluate(), likelihood(), restore() and reflow(): how parts of pfgm_jax are wired into runs."""
 
 import contextlib
 import functools
@@ -8,7 +8,18 @@ from typing import Any
 
 import ml_collections
 
-from pfgm_jax import build, curves, datasets, evaluation, interruption, measured_images, reports, results, sharding
+from pfgm_jax import (
+    build,
+    curves,
+    datasets,
+    evaluation,
+    interruption,
+    measured_images,
+    reports,
+    restoring,
+    results,
+    sharding,
+)
 from pfgm_jax import config as config_lib
 from pfgm_jax import workdir as workdirs
 from pfgm_jax.datasets import pairs
@@ -177,6 +188,35 @@ def likelihood(config: ml_collections.ConfigDict, workdir: Folder | str) -> Fold
         summary["bits_per_dim_images"],
         folder / "table.csv",
     )
+    return folder
+
+
+def restore(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
+    """Restores the images of `restore.images`; the fields of `restore` in pfgm_jax/defaults_of_use.py say how.
+
+    Args:
+      config: of the run; sampling and restore may differ.
+      workdir: of the run.
+
+    Returns:
+      The folder with restored.npz, table.json and, of images, grid.png and one PNG file an answer.
+
+    Raises:
+      InputError: the config or the images are wrong, or there is no such checkpoint.
+      SolveError: the ODE could not be solved.
+    """
+    workdir = to_folder(workdir)
+    model = workdirs.load_model(config, workdir)
+    task = restoring.load_task(model.config)
+    folder = results.restored_folder(workdir, model, task.record)
+    rows = restoring.restore_images(model, task, folder)
+    summary = {"step": model.step, **task.record, **restoring.measure(model, task, rows)}
+    summary["seconds"] = float(rows["seconds"].sum())
+    columns = restoring.columns_of_grid(model, task, rows, reports.GRID_ROWS)
+    window = None if build.holds_vectors(model.config) else build.window(model.config)
+    sharding.on_first_process(lambda: reports.write_restored(folder, rows, summary, columns, window, task.files))
+    log.info("%s", reports.table([summary]))
+    log.info("%d images of step %d, restored, in %s", len(task.images), model.step, folder)
     return folder
 
 

@@ -25,5 +25,5 @@ def sample(
       Samples [n, H, W, C] in network units. Each depends on its own key and context alone, unless the sampler has a
       shared step.
     """
-    found = sampler(method, net, method.prior_sample(keys), noise_keys(keys), context)
+    found = sampler(method, net, method.start(keys, context), noise_keys(keys), context)
     return found._replace(evaluations=method.evaluations_each * jnp.asarray(found.evaluations))

@@ -11,90 +11,30 @@ The pure functions underneath, to be built on, are `sampling`, `latents`, `likel
 """
 
 import functools
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
-from jaxtyping import Array, Float, Int, Num, PyTree
+from jaxtyping import Array, Float, Num
 
 from pfgm_jax import arguments, build, config_files, given, latents
 from pfgm_jax import config as config_lib
+from pfgm_jax.bound_model import BoundModel
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.datasets import Split
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.generator import Generator
-from pfgm_jax.likelihood import BitsPerDim
-from pfgm_jax.methods.base import Network
-from pfgm_jax.samplers.base import Solution
+from pfgm_jax.restoration.operators import Operator
+from pfgm_jax.restorer import Restorer, create_restorer
 
 
-class TrainedModel:
-    """A trained model.
+class TrainedModel(BoundModel):
+    """A trained model, as users call it; for its attributes see `BoundModel`.
 
     Images are integers [n, H, W, C] with grey levels lowest .. lowest + levels - 1, or float32 in their own units, and
     vectors are float32 [n, 1, 1, N], all as `data.dataset` has them. Work is done `sampling.batch_size` rows at a time,
     on all devices.
-
-    Attributes:
-      config: of the run.
-      params: averaged parameters.
-      step: of the checkpoint.
-      examples: whose conditions samples have where none are given; None for none. See `given.of_samples`.
-      generator: uses the parameters.
-      method, scaling, sampler, solver: the generator's.
     """
-
-    def __init__(self, config: ml_collections.ConfigDict, params: PyTree, step: int, examples: Split | None = None):
-        self.config, self.params, self.step, self.examples = config, params, step, examples
-        self.generator = Generator(config)
-        self.method, self.scaling = self.generator.method, self.generator.scaling
-        self.sampler, self.solver = self.generator.sampler, self.generator.solver
-
-    @functools.cached_property
-    def record(self) -> dict[str, Any]:
-        """What decides the numbers that the model computes: its parameters and the options of using them."""
-        weights = 0
-        for leaf in jax.tree.leaves(jax.device_get(self.params)):
-            weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
-        values = config_files.to_dict(self.config)
-        # What earlier versions made has no `method`; it stays valid.
-        left_out = ["num_samples", "checkpoint", *(["method"] if self.config.sampling.method == "ode" else [])]
-        if not self.config.sampling.shared_step:
-            left_out.append("batch_size")  # of which nothing depends but rounding
-        sampling = {k: v for k, v in values["sampling"].items() if k not in left_out}
-        if not build.takes_labels(self.config):
-            left_out += ["label", "guidance", "guidance_interval"]
-            sampling = {k: v for k, v in sampling.items() if k not in left_out}
-        fields = [*self.method.fields.values(), *self.sampler.fields.values(), *self.solver.fields.values()]
-        seen = {}
-        if self.examples is not None and given.needs_examples(self.config):
-            seen["given"] = given.hash_of(self.examples)
-        groups = {field.split(".")[0] for field in fields} - {"data", "training", "sampling", "model"}
-        of_config = {"data": values["data"] | {"dir": ""}, "sampling": sampling, "dtype": self.config.model.dtype}
-        return {
-            "step": self.step,
-            "weights": weights,
-            "seed": self.config.seed,
-            **seen,
-            **of_config,
-            **{g: values[g] for g in groups},
-        }
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """H, W, C."""
-        return self.generator.shape
-
-    @property
-    def net(self) -> Network:
-        """The network with its parameters, as methods take it."""
-        return self.generator.network(self.params)
-
-    # What users call
 
     def sample(
         self,
@@ -251,6 +191,50 @@ class TrainedModel:
         bits = self.bits_per_dim(images, seed, draws, context, label=label, cond=cond)
         return -bits * (np.prod(self.shape) * np.log(2.0))
 
+    def restore(
+        self,
+        damaged: Num[np.ndarray | Array, "n *measured"],
+        operator: str | Operator | Callable[[Array], Array] | None = None,
+        *,
+        mask: Any = None,
+        samples: int | None = None,
+        seed: int = 0,
+        label: Any = None,
+        cond: Any = None,
+        sampler: str | None = None,
+        **options: Any,
+    ) -> Num[np.ndarray, "*samples n H W C"]:
+        """Restores damaged images; answer j of image i depends on i, j, the seed and what is given of it alone.
+
+        Args:
+          damaged: what was measured of each, in the units of the data.
+          operator: one of `registry.OPERATORS`, or a linear function of one image [H, W, C] in network units that JAX
+            can trace; None for the config's own.
+          mask: of inpaint, [H, W] or one for each image, not 0 where they are known; what is missing is not looked at.
+          samples: answers of each image; None for one, without an axis for it.
+          seed: of the answers.
+          label, cond, sampler: see `sample`; None for no label.
+          **options: other fields of `config.restore`, such as rule="pigdm", noise=5.0, factor=4.
+
+        Raises:
+          InputError: the images, the mask or an option do not suit the model.
+          SolveError: the ODE could not be solved.
+        """
+        seed, count = arguments.to_seed(seed), arguments.to_integer("samples", 1 if samples is None else samples, 1)
+        options = {name: arguments.to_hashable(value) for name, value in options.items()}
+        rounded = arguments.to_array("the damaged images", damaged).dtype.kind in "iu"
+        restorer = self._restorer(operator, sampler, rounded, tuple(sorted(options.items())))
+        y, known = restorer.check(damaged, mask)
+        context = given.of_images(self.config, len(y), NO_CONTEXT, label, cond)
+        answer = lambda j: restorer.restore(self.params, y, known, context, seed=seed, answer=j)
+        found = [np.concatenate([part.x for _, part in answer(j)]) for j in range(count)]
+        images = np.stack([np.asarray(self.scaling.to_stored(x)) for x in found])
+        return images[0] if samples is None else images
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019  (see `_with`)
+    def _restorer(self, operator: Any, sampler: str | None, rounded: bool, options: tuple) -> Restorer:
+        return create_restorer(self.config, operator, sampler, rounded, dict(options))
+
     @functools.cache  # noqa: B019  (a model lives as long as its compiled functions)
     def _with(self, sampler: str | None = None, guidance: float | None = None) -> "TrainedModel":
         config = self.config.copy_and_resolve_references()
@@ -260,37 +244,3 @@ class TrainedModel:
             config_files.override(config, {"sampling.guidance": guidance})
         config_lib.validate(config)
         return self.with_config(config)
-
-    # What evaluation is built on
-
-    def with_config(self, config: ml_collections.ConfigDict) -> "TrainedModel":
-        """Returns the model with another config of the same network."""
-        return TrainedModel(config, self.params, self.step, self.examples)
-
-    def draw(self, n: int, seed: int, first: int = 0, context: Context | None = None) -> Iterator[Solution]:
-        """Draws samples in network units, in batches; not checked; see `Generator.draw`.
-
-        With None as context, what is given of each follows from the config and the `examples`.
-        """
-        if context is None:
-            context = given.of_samples(self.config, seed, first, n, self.examples)
-        return self.generator.draw(self.params, n, seed, first, context)
-
-    def bits(
-        self,
-        stored: Num[np.ndarray, "n H W C"],
-        index: Int[np.ndarray, " n"],
-        seed: int,
-        draws: int,
-        context: Context = NO_CONTEXT,
-    ) -> Iterator[tuple[int, BitsPerDim]]:
-        """Computes bits per dimension in batches; not checked; see `Generator.bits`."""
-        return self.generator.bits(self.params, stored, index, seed, draws, context)
-
-    def check(self, images: Any) -> Num[np.ndarray, "n H W C"]:
-        """Returns the images as an array.
-
-        Raises:
-          InputError: they are not images of the model.
-        """
-        return arguments.to_images(images, self.shape, self.scaling)

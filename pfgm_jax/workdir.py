@@ -19,7 +19,7 @@ from pfgm_jax.training.state import TrainState
 log = logging.getLogger("pfgm_jax")
 
 
-FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "reflow", "tensorboard", "damaged")
+FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "restored", "reflow", "tensorboard", "damaged")
 FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "checkpoints/kept.json")
 
 

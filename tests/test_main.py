@@ -14,7 +14,7 @@ REFUSED = [
     (["--mode", "train"], "flag --config=None: Flag --config must have a value"),
     (
         ["--mode", "trian", "--config", "configs/digits.py"],
-        "flag --mode=trian: value should be one of <train|sample|eval|likelihood|reflow>",
+        "flag --mode=trian: value should be one of <train|sample|eval|likelihood|restore|reflow>",
     ),
     (
         ["--mode", "train", "--config", "configs/none.py"],

@@ -1,4 +1,4 @@
-"""The modes of the command line: train, sample, eval, likelihood and reflow."""
+"""The modes of the command line: train, sample, eval, likelihood, restore and reflow."""
 
 import logging
 from pathlib import Path
@@ -13,10 +13,11 @@ from pfgm_jax.folders import to_folder
 with epy.lazy_imports():  # `--help` does not wait for JAX
     from pfgm_jax import run_lib, sharding
 
-MODES = ("train", "sample", "eval", "likelihood", "reflow")
+MODES = ("train", "sample", "eval", "likelihood", "restore", "reflow")
 
 FLAGS = flags.FLAGS
-USAGE = """--mode train|sample|eval|likelihood|reflow --config CONFIG [--workdir DIR] [--config.GROUP.FIELD=VALUE ...]
+USAGE = """--mode train|sample|eval|likelihood|restore|reflow --config CONFIG [--workdir DIR]
+    [--config.GROUP.FIELD=VALUE ...]
 
 CONFIG is a file, or the name of one in configs/, such as digits. Installed by pip, `pfgm-jax` also has the commands
 datasets, convert, metrics and ema: pfgm-jax datasets --help."""
@@ -34,6 +35,7 @@ def run_mode(_: list[str]) -> None:
         "sample": run_lib.sample,
         "eval": run_lib.evaluate,
         "likelihood": run_lib.likelihood,
+        "restore": run_lib.restore,
         "reflow": run_lib.reflow,
     }
     run[FLAGS.mode](FLAGS.config, workdir)

@@ -87,6 +87,16 @@ class Scaling:
         grey = jnp.floor(grey * self.levels) if self.dequantize else jnp.round(grey * (self.levels - 1))
         return (jnp.clip(grey, 0, self.levels - 1) + self.lowest).astype(self.stored_dtype)
 
+    @property
+    def units(self) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+        """The zero and the unit of network units in those of stored data, one for all channels or for each."""
+        if not self.levels:
+            shift = np.array(self.shift or (0.0,), np.float32)
+            return shift, np.array(self.scale, np.float32).reshape(-1)
+        unit = (self.levels - (not self.dequantize)) / (self.high - self.low)
+        zero = self.lowest - self.low * unit - 0.5 * self.dequantize
+        return np.array([zero], np.float32), np.array([unit], np.float32)
+
     def augment(
         self, key: jax.Array, stored: Num[Array | np.ndarray, "b H W C"], index: Int[Array | np.ndarray, " b"]
     ) -> Array:

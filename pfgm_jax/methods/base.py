@@ -14,12 +14,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, Num
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
+from pfgm_jax.methods import kernel
 from pfgm_jax.partial_means import Mean
 
 # A network with its parameters: (images [b, H, W, C], noise level or label of each [b], context) ->
@@ -133,6 +135,15 @@ class Method(abc.ABC):
         """By how much data are multiplied where the ODE meets them."""
         return 1.0
 
+    def coordinates(self, rho: Float[Array, "..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """Computes 1 - c ρ and ρ, the shares of data and noise in the states of the ODE at noise level ρ."""
+        return jnp.ones_like(rho), rho
+
+    @property
+    def noise_adds_up(self) -> bool:
+        """Whether noise on noise is noise of the method, so that states can be led to a higher level at random."""
+        return self.kernel_dimensions in (1, math.inf)
+
     @property
     def denoises_samples(self) -> bool:
         """Whether samples are denoised once where the ODE meets the data."""
@@ -209,6 +220,34 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def prior_log_prob(self, x: Float[Array, "b H W C"]) -> Float[Array, " b"]:
         """Computes the log density of the prior at x, in nats."""
+
+    def start(self, keys: Key[Array, " b"], context: Context = NO_CONTEXT) -> Float[Array, "b H W C"]:
+        """Draws where sampling starts; by default from the prior."""
+        del context
+        return self.prior_sample(keys)
+
+    def noisy(self, keys: Key[Array, " b"], x0: Float[Array, "b H W C"], t: Time) -> Float[Array, "b H W C"]:
+        """Draws states at time t of given data, each from its own key: (1 - c ρ) x0 + ρ n, see `kernel` for n."""
+        share, rho = self.coordinates(levels(t, x0))
+        noise = jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
+        return per_row(share, x0) * x0 + per_row(rho, x0) * noise
+
+    def raised(self, keys: Key[Array, " b"], x: Float[Array, "b H W C"], t0: Time, t1: Time) -> Float[Array, "b H W C"]:
+        """Leads states at time t0 to a later one t1, of more noise, at random: as `noisy` data at t1 are distributed.
+
+        Variances of Gaussian noise add up, and of the noise of PFGM, whose law is Cauchy's, scales.
+
+        Raises:
+          ValueError: noise on noise is not noise of the method.
+        """
+        if not self.noise_adds_up:
+            raise ValueError(f"the noise has D = {self.kernel_dimensions:g}; that of D = 1 and D = inf adds up")
+        (share0, rho0), (share1, rho1) = (self.coordinates(levels(t, x)) for t in (t0, t1))
+        kept = share1 / share0
+        gaussian = math.isinf(self.kernel_dimensions)
+        added = jnp.sqrt(jnp.maximum(rho1**2 - (kept * rho0) ** 2, 0)) if gaussian else rho1 - kept * rho0
+        noise = jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
+        return per_row(kept, x) * x + per_row(added, x) * noise
 
     @abc.abstractmethod
     def velocity(

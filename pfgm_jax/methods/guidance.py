@@ -6,13 +6,13 @@ velocities, and not on what the network answers, of which PFGM's velocity is a r
 of noise levels (Kynkäänniemi et al. 2024, arXiv:2404.07724).
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
+from pfgm_jax.methods.around import around, within
 from pfgm_jax.methods.base import Method, Network, Time, levels, per_row
 
 # What samplers ask a method for. All of it is linear in the velocity.
@@ -31,20 +31,14 @@ def guided(method: Method, weight: float, interval: tuple[float, ...] = ()) -> M
         return method
     kind = type(method)
     functions = {name: _guided(kind, name, weight, interval) for name in GUIDED if hasattr(kind, name)}
-    made = type(f"Guided{kind.__name__}", (kind,), {**functions, "evaluations_each": 2 * kind.evaluations_each})
-    return made(**_attributes(method))
-
-
-def _attributes(method: Method) -> dict:
-    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    return around(method, "Guided", {**functions, "evaluations_each": 2 * kind.evaluations_each})
 
 
 def _guided(kind: type[Method], name: str, weight: float, interval: tuple[float, ...]) -> Callable:
     def found(
         self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        # Of the method itself: one of its functions may call another, which must not guide a second time.
-        of = getattr(kind(**_attributes(self)), name)
+        of = getattr(within(self, kind), name)
         with_label, without = of(net, x, t, context), of(net, x, t, context._replace(label=None))
         if not interval:
             return without + weight * (with_label - without)

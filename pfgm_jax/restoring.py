@@ -1,0 +1,190 @@
+"""Restores the images that a config names, and measures what comes out: what --mode restore does."""
+
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+from jaxtyping import Bool, Num
+
+from pfgm_jax import datasets, given, measured_images, metrics
+from pfgm_jax.datasets.arrays import read_examples
+from pfgm_jax.errors import InputError, shown
+from pfgm_jax.folders import Folder, to_path
+from pfgm_jax.metrics.image_files import PictureFolder
+from pfgm_jax.pieces import Rows, rows_in_pieces
+from pfgm_jax.restoration.operators.inpaint import Inpaint
+from pfgm_jax.restorer import MOST_IMAGES, Restorer, create_operator, create_rule
+from pfgm_jax.sharding import Devices
+from pfgm_jax.trained_model import TrainedModel
+
+
+class Task(NamedTuple):
+    """What is to be restored.
+
+    Attributes:
+      images: whole images in stored form, or what was measured of images.
+      files: the file of each, below the folder that was named; None where they are no files.
+      whole: whether they are whole.
+      restorer: restores them.
+      record: what decides the answers, besides the model.
+    """
+
+    images: np.ndarray | datasets.Split
+    files: tuple[str, ...] | None
+    whole: bool
+    restorer: Restorer
+    record: dict[str, Any]
+
+    def measured(
+        self, model: TrainedModel, numbers: np.ndarray
+    ) -> tuple[Num[np.ndarray, "n *measured"], Bool[np.ndarray, "n H W 1"] | None]:
+        """Returns what was measured of some images, in units of the data, and their masks; damages whole ones."""
+        seed, first = model.config.seed, int(numbers[0])
+        masks = self.restorer.masks(seed, first, len(numbers))
+        if not self.whole:
+            return self.restorer.check(self.images[numbers], masks, f"restore.images is {self.record['images']}, which")
+        x = np.asarray(model.scaling.to_network(model.check(self.images[numbers])))
+        return self.restorer.damage(x, masks, seed, first), masks
+
+
+def load_task(config: ml_collections.ConfigDict) -> Task:
+    """Loads the images that `restore.images` names, and creates what restores them.
+
+    Args:
+      config: whose fields are filled in.
+
+    Raises:
+      InputError: the images or an option do not suit the model.
+    """
+    options = config.restore
+    operator, count = create_operator(config), options.num_images or None
+    damaged = not options.whole
+    if damaged and isinstance(operator, Inpaint) and not isinstance(options.mask, str | tuple | list):
+        raise InputError(
+            f"restore.mask is {options.mask}, a share at random, but the images are damaged already; give the "
+            "rectangle that is missing, or the file of a mask"
+        )
+    if damaged:
+        images, files = _damaged(options.images, operator.measured_shape, count)
+    else:
+        images, files = measured_images.named_images(config, options.images, count, "restore.images")
+    if len(images) > MOST_IMAGES:
+        raise InputError(f"restore.images has {len(images)} images; give at most {MOST_IMAGES} at a time")
+    rounded = damaged and images[np.arange(1)].dtype.kind in "iu"
+    restorer = Restorer(config, operator, rounded)
+    if isinstance(operator, Inpaint):
+        restorer.masks(config.seed, 0, 1)  # of a file that cannot be read
+    names = ("rule", "operator", "noise", "start", "whole", *_used(operator, create_rule(config)))
+    record = {"images": options.images, "count": len(images), "samples": options.samples}
+    record["hash"] = datasets.content_hash(images, measured_images.HASHED)
+    return Task(images, files, options.whole, restorer, {**record, **{n: options[n] for n in names}})
+
+
+def _used(*objects: Any) -> list[str]:
+    """Lists the fields of `restore` that some objects have."""
+    paths = [path for each in objects for path in getattr(each, "fields", {}).values()]
+    return [path.removeprefix("restore.") for path in paths]
+
+
+def _damaged(name: str, wanted: tuple[int, ...], count: int | None) -> tuple[Any, tuple[str, ...] | None]:
+    """Loads what was measured of images.
+
+    Raises:
+      InputError: it cannot be read, or is of another shape than the operator makes.
+    """
+    kind, _, path = name.partition(":")
+    if kind == "folder" and path:
+        pictures = PictureFolder(to_path(path, "restore.images"))
+        images, files = pictures[:count], pictures.files[:count]
+    elif kind == "arrays" and path:
+        examples = read_examples(to_path(path, "restore.images"), f"restore.images names {path}")
+        images, files = examples.split(np.arange(examples.x.shape[0])[:count]), None
+    else:
+        raise InputError(
+            f"restore.images is {shown(name)}, whose images are whole, but restore.whole is False; give damaged ones, "
+            "as folder:PATH or arrays:PATH, or set restore.whole to True"
+        )
+    shape = images[np.arange(1)].shape[1:]
+    if shape != wanted:
+        raise InputError(
+            f"restore.images names {path}, whose images have shape {shape}, but the operator makes {wanted} of the "
+            "model's; give images of that shape, or another operator, or leave restore.whole at True for whole images"
+        )
+    return images, files
+
+
+def restore_images(model: TrainedModel, task: Task, folder: Folder) -> Rows:
+    """Restores images; those that `folder`/pieces holds already are not restored again.
+
+    Returns:
+      `restored` in stored form [n, samples, H, W, C], `misfit` and the number of network `evaluations` of each answer
+      [n, samples], and what `rows_in_pieces` adds.
+
+    Raises:
+      WorkdirInUseError: another process is restoring them.
+      SolveError: the ODE could not be solved.
+    """
+    config, total = model.config, len(task.images)
+    size = Devices.all().round_up(min(config.sampling.batch_size, total))
+
+    def compute(first):
+        numbers = np.arange(first, min(first + size, total))
+        measured, masks = task.measured(model, numbers)
+        context = given.of_examples(config, task.images if task.whole else np.empty(0), numbers)
+        found: dict[str, list[Any]] = {"restored": [], "misfit": [], "evaluations": []}
+        for j in range(config.restore.samples):
+            options = {"seed": config.seed, "first": first, "answer": j}
+            parts = [a for _, a in task.restorer.restore(model.params, measured, masks, context, **options)]
+            found["restored"].append(np.asarray(model.scaling.to_stored(np.concatenate([a.x for a in parts]))))
+            found["misfit"].append(np.concatenate([a.misfit for a in parts]))
+            found["evaluations"].append(np.concatenate([a.evaluations for a in parts]))
+        return {name: np.stack(values, axis=1) for name, values in found.items()}
+
+    return rows_in_pieces(folder / "pieces", total, size, compute, "image")
+
+
+def pictures_of_damage(model: TrainedModel, task: Task, n: int) -> Num[np.ndarray, "n H W C"]:
+    """Returns images in stored form that show what was measured of the first n."""
+    y, masks = task.measured(model, np.arange(n))
+    return np.asarray(model.scaling.to_stored(task.restorer.pictures(np.asarray(y, np.float32), masks)))
+
+
+def measure(model: TrainedModel, task: Task, rows: Rows) -> dict[str, Any]:
+    """Measures restored images, and for comparison what was there before.
+
+    Args:
+      model: a trained model.
+      task: what was restored.
+      rows: see `restore_images`.
+
+    Returns:
+      `misfit`, the root mean square of A x - y in units of the data; `evaluations`; and of images that were whole the
+      paired metrics of single answers, of the mean of several with the suffix `_of_mean`, and with `_damaged` of what
+      was measured, as a picture.
+    """
+    misfit = float(np.sqrt((rows["misfit"].astype(np.float64) ** 2).mean()))
+    found: dict[str, Any] = {"misfit": misfit, "evaluations": float(rows["evaluations"].mean())}
+    if not task.whole:
+        return found
+    truth, restored = task.images[np.arange(len(task.images))], rows["restored"]
+    span = _span(model.config, truth)
+    each = [metrics.evaluate_paired(restored[:, j], truth, span) for j in range(restored.shape[1])]
+    found |= {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    if restored.shape[1] > 1:
+        mean = metrics.evaluate_paired(restored.mean(axis=1, dtype=np.float64), truth, span)
+        found |= {f"{name}_of_mean": value for name, value in mean.items()}
+    before = metrics.evaluate_paired(pictures_of_damage(model, task, len(truth)), truth, span)
+    return found | {f"{name}_damaged": value for name, value in before.items()}
+
+
+def _span(config: ml_collections.ConfigDict, truth: Num[np.ndarray, "n H W C"]) -> float:
+    return config.data.levels - 1.0 if config.data.levels else float(truth.max() - truth.min()) or 1.0
+
+
+def columns_of_grid(model: TrainedModel, task: Task, rows: Rows, most: int) -> Num[np.ndarray, "n columns H W C"]:
+    """Arranges the first images in rows: what was measured, the answers, and the whole image if it is known."""
+    n = min(len(task.images), most)
+    columns = [pictures_of_damage(model, task, n), *np.moveaxis(rows["restored"][:n], 1, 0)]
+    if task.whole:
+        columns.append(task.images[np.arange(n)])
+    return np.stack(columns, axis=1)
