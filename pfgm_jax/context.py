@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Bool, Num, Shaped
 
 # How many numbers describe a transformation of an image; see `datasets.augmentation`.
 AUGMENTATION = 9
@@ -19,7 +19,7 @@ class Context(NamedTuple):
     label: Num[Array | np.ndarray, "b ..."] | None = None  # class, negative for none; or a vector, NaN for none
     image: Num[Array | np.ndarray, "b ..."] | None = None  # a picture that conditions the answer
     known: Num[Array | np.ndarray, "b ..."] | None = None  # what is known of an image to be restored
-    mask: Num[Array | np.ndarray, "b ..."] | None = None  # where it is known
+    mask: Shaped[Array | np.ndarray, "b ..."] | None = None  # where it is known
     augmentation: Num[Array | np.ndarray, "b 9"] | None = None  # how it was transformed; see `datasets.augmentation`
 
 

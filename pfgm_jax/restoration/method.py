@@ -145,10 +145,9 @@ class _Changed:
         variance = noise_variance(of, denoised, u / per_row(share, u), rho / share)
         of_data = variance * SIGMA_DATA**2 / (variance + SIGMA_DATA**2)
         residual = jnp.asarray(context.known) - operator.apply(denoised)
+        noise = jnp.asarray(self._noise_variance).reshape(*[1] * (residual.ndim - 1), -1)
         share, variance, of_data = (per_row(number, u) for number in (share, variance, of_data))
-        return self._rule.change(
-            Seen(operator, residual, pull, share, variance, of_data, jnp.asarray(self._noise_variance))
-        )
+        return self._rule.change(Seen(operator, residual, pull, share, variance, of_data, noise))
 
 
 def noise_variance(method: Method, denoised: Images, x: Images, ratio: Float[Array, " b"]) -> Float[Array, " b"]:

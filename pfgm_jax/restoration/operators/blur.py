@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
@@ -89,9 +89,11 @@ class Blur(Operator):
         found = np.fft.rfft2(spread)
         return np.where(np.abs(found) < LEAST, 0, found)
 
-    def _filtered(self, x: Float[Array, "b H W C"], factor: Float[Array, "..."]) -> Float[Array, "b H W C"]:
+    def _filtered(self, x: Float[Array, "b H W C"], factor: Inexact[Array, "..."]) -> Float[Array, "b H W C"]:
         height, width, _ = self.shape
-        return jnp.fft.irfft2(jnp.fft.rfft2(x, axes=(1, 2)) * factor, s=(height, width), axes=(1, 2)).astype(x.dtype)
+        return jnp.fft.irfft2(
+            jnp.fft.rfft2(x, axes=(1, 2)) * factor.astype(jnp.complex64), s=(height, width), axes=(1, 2)
+        ).astype(x.dtype)
 
     def apply(self, x: Images) -> Measured:
         """Blurs."""

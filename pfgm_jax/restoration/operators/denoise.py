@@ -1,10 +1,12 @@
 """Noise alone: A is the identity."""
 
+import dataclasses
 from typing import ClassVar
 
 from pfgm_jax.restoration.operators.base import Images, Measured, Operator
 
 
+@dataclasses.dataclass(frozen=True)
 class Denoise(Operator):
     """The identity."""
 

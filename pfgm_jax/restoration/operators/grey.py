@@ -1,5 +1,6 @@
 """Colour that was lost: each pixel is the weighted sum of its channels."""
 
+import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from pfgm_jax.restoration.operators.base import Images, Measured, Operator
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
+@dataclasses.dataclass(frozen=True)
 class Grey(Operator):
     """The luminance of three channels, or the mean of another number of them."""
 

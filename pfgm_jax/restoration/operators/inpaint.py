@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Bool
 
 from pfgm_jax import ranges
 from pfgm_jax.context import Context
@@ -34,7 +34,7 @@ class Inpaint(Operator):
     keeps_values: ClassVar[bool] = True
 
     mask: Any = 0.5
-    known: Num[Array, "b H W 1"] | None = dataclasses.field(default=None, compare=False)
+    known: Bool[Array, "b H W 1"] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
         mask = self.mask
@@ -50,7 +50,7 @@ class Inpaint(Operator):
 
     def apply(self, x: Images) -> Measured:
         """Sets what is missing to 0."""
-        return jnp.where(self._known > 0, x, 0)
+        return jnp.where(self._known, x, 0)
 
     def transpose(self, y: Measured) -> Images:
         """Sets what is missing to 0."""
@@ -60,10 +60,10 @@ class Inpaint(Operator):
         """Returns the operator with the masks of some images."""
         if context.mask is None:
             raise ValueError("the context has no mask, of which an image is to be inpainted; give one of each image")
-        return dataclasses.replace(self, known=jnp.asarray(context.mask))
+        return dataclasses.replace(self, known=jnp.asarray(context.mask).astype(bool))
 
     @property
-    def _known(self) -> Num[Array, "b H W 1"]:
+    def _known(self) -> Bool[Array, "b H W 1"]:
         if self.known is None:
             raise ValueError("this operator has no masks yet; see `of`")
         return self.known

@@ -1,0 +1,232 @@
+"""Restoration without a trained network: of charges and of Gaussian data, whose posterior is known."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from pfgm_jax import sampling
+from pfgm_jax.context import Context
+from pfgm_jax.errors import FieldError
+from pfgm_jax.field import normalize_field, poisson_field
+from pfgm_jax.keys import sample_keys
+from pfgm_jax.methods import Poisson
+from pfgm_jax.registry import OPERATORS, RULES, SAMPLERS
+from pfgm_jax.restoration import restored
+from pfgm_jax.restoration.operators import Function
+from pfgm_jax.restoration.operators.downscale import Downscale
+from pfgm_jax.restoration.operators.inpaint import Inpaint
+from tests import exact
+
+SHAPE = (4, 4, 1)
+RNG = np.random.default_rng(0)
+# Four upper halves, each with four lower ones.
+UPPER = RNG.uniform(-1, 1, (4, 8))
+CHARGES = np.array([np.r_[UPPER[j // 4], RNG.uniform(-1, 1, 8)] for j in range(16)], np.float32)
+KNOWN = np.zeros(SHAPE, bool)
+KNOWN[:2] = True
+N = 4096
+
+
+def method_of(name):
+    if name == "poisson":
+        return Poisson(shape=SHAPE, M=200, z_min=1e-3, z_max=40.0, upper_norm=1e6, z_exp=0.0, data_radius=10.0)
+    if name == "pfgmpp":
+        return exact.METHODS["pfgmpp"](shape=SHAPE, D=128)
+    return exact.METHODS[name](shape=SHAPE)
+
+
+def network_of(method):
+    if not isinstance(method, Poisson):
+        return exact.network_of_charges(method, CHARGES)
+
+    def net(x, z, context):
+        E = normalize_field(poisson_field(x.reshape(len(x), -1), z, jnp.asarray(CHARGES)), method.gamma)
+        of_z = jnp.broadcast_to(E[:, -1][:, None, None, None], (len(x), *SHAPE))
+        return jnp.concatenate([E[:, :-1].reshape(len(x), *SHAPE), of_z], axis=-1)
+
+    return net
+
+
+def context_of(image, n=N):
+    y = np.where(KNOWN, image.reshape(SHAPE), 0).astype(np.float32)
+    rows = lambda a: jnp.asarray(np.repeat(a[None], n, axis=0))
+    return Context(known=rows(y), mask=rows(KNOWN))
+
+
+def drawn(method, sampler, context, net=None, n=N):
+    draw = jax.jit(lambda keys, rows: sampling.sample(method, net or network_of(method), sampler, keys, rows))
+    found = draw(sample_keys(jax.random.key(1), n), context)
+    assert np.asarray(found.ok).all()
+    return np.asarray(found.x).reshape(n, -1)
+
+
+def shares(x):
+    away = np.linalg.norm(x[:, None] - CHARGES[None], axis=2)
+    return np.bincount(away.argmin(axis=1), minlength=len(CHARGES)) / len(x), away.min(axis=1)
+
+
+def misfit(x):
+    return np.sqrt(((x[:, :8] - UPPER[1]) ** 2).mean(axis=1))
+
+
+REPAINT = SAMPLERS["repaint"](steps=40, resamplings=10)
+TRUTH = np.repeat(np.arange(4) == 1, 4) / 4
+
+
+@pytest.mark.parametrize("rule", ["null_space", "pigdm", "dps"])
+@pytest.mark.parametrize("name", ["poisson", "vpsde", "flow"])
+def test_what_is_missing_is_filled_in_as_often_as_in_the_data(name, rule):
+    """Without noise, the posterior is even over the four charges with the half that is known."""
+    method = restored(method_of(name), Inpaint(SHAPE), RULES[rule]())
+    x = drawn(method, REPAINT, context_of(CHARGES[5]))
+    found, away = shares(x)
+    assert 0.5 * np.abs(found - TRUTH).sum() <= 0.1, (found, TRUTH)
+    assert np.quantile(away, 0.98) <= 0.05
+    # The null space rule keeps what is known; the others where they come to a charge that has it.
+    assert (misfit(x) <= 1e-3).mean() >= (1 if rule == "null_space" else 0.95)
+
+
+SOLVERS = {
+    "dpmpp_2m": SAMPLERS["dpmpp_2m"](steps=60),
+    "heun": SAMPLERS["heun"](steps=40),
+    "rk45": SAMPLERS["rk45"](rtol=1e-3, atol=1e-3),
+    "ddim": SAMPLERS["ddim"](steps=60, eta=1.0),
+    "sde_dpmpp_2m": SAMPLERS["sde_dpmpp_2m"](steps=60),
+    "edm": SAMPLERS["edm"](steps=40),
+    "pc": SAMPLERS["pc"](steps=200),
+}
+PAIRS = [
+    *((name, "dpmpp_2m") for name in ("poisson", "pfgmpp", "vesde", "vpsde", "subvpsde", "cosine", "flow")),
+    *(("vesde", sampler) for sampler in ("rk45", "ddim", "edm", "pc")),
+    *(("flow", sampler) for sampler in ("heun", "sde_dpmpp_2m")),
+]
+
+
+@pytest.mark.parametrize("name, sampler", PAIRS)
+def test_every_method_and_sampler_keeps_what_is_known(name, sampler):
+    method = restored(method_of(name), Inpaint(SHAPE), RULES["null_space"]())
+    x = drawn(method, SOLVERS[sampler], context_of(CHARGES[5], 256), n=256)
+    # Predictor and corrector end without the denoising that other samplers end with.
+    assert misfit(x).max() <= (0.05 if sampler == "pc" else 1e-3)
+    assert 0.5 * np.abs(shares(x)[0] - TRUTH).sum() <= 0.25
+
+
+def test_noise_makes_other_charges_likely():
+    """With noise of y, the posterior weighs charges by the likelihood of y, and so does ΠGDM, about."""
+    std, y = 0.8, (0.5 * CHARGES[4] + 0.5 * CHARGES[8])
+    logs = -((CHARGES[:, :8] - y[:8]).astype(np.float64) ** 2).sum(axis=1) / (2 * std**2)
+    truth = np.exp(logs - logs.max())
+    truth /= truth.sum()
+    method = restored(method_of("vpsde"), Inpaint(SHAPE), RULES["pigdm"](), (std,))
+    found, _ = shares(drawn(method, REPAINT, context_of(y)))
+    assert 0.5 * np.abs(found - truth).sum() <= 0.15, (found, truth)
+
+
+# Gaussian data.
+
+MEAN, STD = 0.2, 0.5
+
+
+def measured(x):
+    """Means of pairs, and single values with a weight: a matrix that is no multiple of a projection."""
+    flat = x.ravel()
+    return jnp.concatenate([0.5 * (flat[0:6:2] + flat[1:6:2]), 1.5 * flat[6:9]])
+
+
+GAUSSIAN = {
+    "function": (lambda: Function(SHAPE, measured), 0.3),
+    "downscale": (lambda: Downscale(SHAPE, factor=2, filter="bicubic"), 0.2),
+    "blur": (lambda: OPERATORS["blur"](SHAPE, extent=0.7), 0.4),
+    "denoise": (lambda: OPERATORS["denoise"](SHAPE), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", ["vpsde", "flow", "vesde"])
+@pytest.mark.parametrize("operator", GAUSSIAN)
+def test_pigdm_draws_from_the_posterior_of_gaussian_data(name, operator):
+    method = method_of(name)
+    make, noise = GAUSSIAN[operator]
+    made = make()
+    basis = jnp.eye(16, dtype=jnp.float32).reshape(16, *SHAPE)
+    A = np.asarray(jax.jit(made.apply)(basis), np.float64).reshape(16, -1).T
+    truth = MEAN + STD * RNG.normal(size=(1, *SHAPE)).astype(np.float32)
+    y = np.asarray(made.apply(jnp.asarray(truth)))
+    y = y + noise * RNG.normal(size=y.shape).astype(np.float32)
+    gain = STD**2 * A.T @ np.linalg.inv(STD**2 * A @ A.T + noise**2 * np.eye(len(A)))
+    mean = MEAN + gain @ (y.ravel() - A @ np.full(16, MEAN))
+    covariance = STD**2 * (np.eye(16) - gain @ A)
+
+    around = restored(method, made, RULES["pigdm"](), (noise,))
+    context = Context(known=jnp.asarray(np.repeat(y, N, axis=0)))
+    net = exact.network_of_gaussian(method, MEAN, STD)
+    x = drawn(around, SAMPLERS["dpmpp_3m"](steps=60), context, net).astype(np.float64)
+    # As a share of the data's own: 2 %, and four standard errors of that many draws.
+    error = 4 / math.sqrt(N)
+    assert np.abs(x.mean(axis=0) - mean).max() <= (0.02 + error) * STD
+    assert np.abs(np.cov(x.T) - covariance).max() <= (0.02 + error * math.sqrt(2)) * STD**2
+    # All together, which averages errors out that single ones hide.
+    assert abs(np.trace(np.cov(x.T)) / np.trace(covariance) - 1) <= 0.02
+    assert np.linalg.norm(x.mean(axis=0) - mean) / np.linalg.norm(mean) <= 0.02 + 1 / math.sqrt(N) * 4
+
+
+# Starting part-way.
+
+
+@pytest.mark.parametrize("name", ["poisson", "pfgmpp", "vpsde", "flow"])
+def test_states_part_way_have_the_noise_of_the_method(name):
+    """The norm of the noise at a start has the law of its kernel, and its directions are even."""
+    method = method_of(name)
+    level = 0.4
+    around = restored(method, OPERATORS["denoise"](SHAPE), RULES["sdedit"](), start=level)
+    assert math.exp(around.t_prior) == pytest.approx(level, rel=1e-5) and around.t_data == method.t_data
+    y = jnp.asarray(np.repeat(CHARGES[3].reshape(1, *SHAPE), N, axis=0))
+    x = np.asarray(around.start(sample_keys(jax.random.key(2), N), Context(known=y)), np.float64)
+    share = 1 - level if name == "flow" else 1.0
+    noise = ((x - share * np.asarray(y)) / level).reshape(N, -1)
+    squares, D = (noise**2).sum(axis=1), method.kernel_dimensions
+    law = stats.chi2(16).cdf if math.isinf(D) else stats.f(16, D).cdf
+    assert stats.kstest(squares if math.isinf(D) else squares / 16, law).pvalue > 1e-3
+    directions = noise / np.sqrt(squares)[:, None]
+    assert np.abs(directions.mean(axis=0)).max() <= 4 / math.sqrt(16 * N)
+
+
+@pytest.mark.parametrize("name", ["poisson", "vpsde", "flow", "pfgmpp"])
+def test_a_little_noise_leads_back_and_much_leads_anywhere(name):
+    method, denoise = method_of(name), OPERATORS["denoise"](SHAPE)
+    y = CHARGES[3] + 0.05 * RNG.normal(size=16).astype(np.float32)
+    context = Context(known=jnp.asarray(np.repeat(y.reshape(1, *SHAPE), 512, axis=0)))
+    own = []
+    for level in (0.1, 0.9):
+        around = restored(method, denoise, RULES["sdedit"](), start=level)
+        found, away = shares(drawn(around, SAMPLERS["dpmpp_2m"](steps=60), context, n=512))
+        assert np.quantile(away, 0.98) < 0.05
+        own.append(found[3])
+    assert own[0] > 0.9 and own[1] < 0.9
+
+
+def test_noise_that_adds_up_leads_to_the_law_of_the_higher_level():
+    for name in ("poisson", "vpsde", "flow"):
+        method = method_of(name)
+        y = jnp.asarray(np.repeat(CHARGES[:1].reshape(1, *SHAPE), N, axis=0))
+        low, high = math.log(0.2), math.log(0.7)
+        keys = sample_keys(jax.random.key(0), 2 * N)
+        raised = method.raised(keys[:N], method.noisy(keys[N:], y, low), low, high)
+        once = method.noisy(keys[:N], y, high)
+        centre = np.asarray((1 - 0.7 if name == "flow" else 1.0) * y)
+        norms = [np.linalg.norm((np.asarray(x) - centre).reshape(N, -1), axis=1) for x in (raised, once)]
+        assert stats.ks_2samp(*norms).pvalue > 1e-3
+    with pytest.raises(ValueError, match="D = 128"):
+        method_of("pfgmpp").raised(keys[:N], y, low, high)
+    assert not SAMPLERS["repaint"].supports(method_of("pfgmpp"))
+
+
+def test_a_start_that_is_none_is_refused():
+    make = functools.partial(restored, method_of("vpsde"), Inpaint(SHAPE), RULES["null_space"]())
+    for start in (1e-5, 1e6):
+        with pytest.raises(FieldError, match=r"start is .*; give a sigma / alpha above 0.0\d+ and at most \d+.*, or 0"):
+            make(start=start)
