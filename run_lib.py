@@ -3,6 +3,6 @@
 They are in pfgm_jax/run_lib.py, so that an installed package has them too.
 """
 
-from pfgm_jax.run_lib import evaluate, likelihood, reflow, sample, train
+from pfgm_jax.run_lib import evaluate, likelihood, reflow, restore, sample, train
 
-__all__ = ["evaluate", "likelihood", "reflow", "sample", "train"]
+__all__ = ["evaluate", "likelihood", "reflow", "restore", "sample", "train"]

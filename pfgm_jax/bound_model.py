@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -49,10 +49,6 @@ class BoundModel:
     def net(self) -> Network:
         """The network with its parameters, as methods take it."""
         return self.generator.network(self.params)
-
-    def with_config(self, config: ml_collections.ConfigDict) -> Self:
-        """Returns the model with another config of the same network."""
-        return type(self)(config, self.params, self.step, self.examples)
 
     def draw(self, n: int, seed: int, first: int = 0, context: Context | None = None) -> Iterator[Solution]:
         """Draws samples in network units, in batches; not checked; see `Generator.draw`.

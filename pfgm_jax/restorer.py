@@ -131,8 +131,9 @@ class Restorer:
             noise = max(noise, ROUNDING)
         self.noise = noise
         method = build.create_guided_method(config)
+        of_channels = tuple((noise / self._unit).tolist())
         with named_by({"start": "restore.start"}):
-            made = restored(method, self.operator, create_rule(config), tuple(noise / self._unit), config.restore.start)
+            made = restored(method, self.operator, create_rule(config), of_channels, config.restore.start)
         if not build.create_sampler(config).supports(made):
             raise InputError(
                 f"{build.sampler_field(config)} is {build.sampler_name(config)!r}, which cannot sample from the method"
@@ -141,7 +142,7 @@ class Restorer:
 
     # Units
 
-    def _to_network(self, y: Float[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
+    def _to_network(self, y: Num[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
         y = (np.asarray(y, np.float32) - self._of_zero(mask)) / self._unit
         return y if mask is None else np.where(mask, y, 0).astype(np.float32)
 
@@ -208,7 +209,10 @@ class Restorer:
 
     def masks(self, seed: int, first: int, n: int) -> Bool[np.ndarray, "n H W 1"] | None:
         """Returns the masks of images number `first` to `first + n`; None if the operator has none."""
-        return self.operator.draw_masks(seed, first, n) if isinstance(self.operator, Inpaint) else None
+        if not isinstance(self.operator, Inpaint):
+            return None
+        with named_by(self.operator.fields):
+            return self.operator.draw_masks(seed, first, n)
 
     def damage(
         self, x: Float[np.ndarray, "n H W C"], mask: Bool[np.ndarray, "n H W 1"] | None, seed: int, first: int

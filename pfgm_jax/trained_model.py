@@ -11,11 +11,11 @@ The pure functions underneath, to be built on, are `sampling`, `latents`, `likel
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, Num
 
@@ -24,7 +24,6 @@ from pfgm_jax import config as config_lib
 from pfgm_jax.bound_model import BoundModel
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.restoration.operators import Operator
 from pfgm_jax.restorer import Restorer, create_restorer
 
 
@@ -194,7 +193,7 @@ class TrainedModel(BoundModel):
     def restore(
         self,
         damaged: Num[np.ndarray | Array, "n *measured"],
-        operator: str | Operator | Callable[[Array], Array] | None = None,
+        operator: Any = None,
         *,
         mask: Any = None,
         samples: int | None = None,
@@ -208,8 +207,8 @@ class TrainedModel(BoundModel):
 
         Args:
           damaged: what was measured of each, in the units of the data.
-          operator: one of `registry.OPERATORS`, or a linear function of one image [H, W, C] in network units that JAX
-            can trace; None for the config's own.
+          operator: one of `registry.OPERATORS`, an operator, or a linear function of one image [H, W, C] in network
+            units that JAX can trace; None for the config's own.
           mask: of inpaint, [H, W] or one for each image, not 0 where they are known; what is missing is not looked at.
           samples: answers of each image; None for one, without an axis for it.
           seed: of the answers.
@@ -244,3 +243,7 @@ class TrainedModel(BoundModel):
             config_files.override(config, {"sampling.guidance": guidance})
         config_lib.validate(config)
         return self.with_config(config)
+
+    def with_config(self, config: ml_collections.ConfigDict) -> "TrainedModel":
+        """Returns the model with another config of the same network."""
+        return TrainedModel(config, self.params, self.step, self.examples)

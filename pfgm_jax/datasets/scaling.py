@@ -88,7 +88,7 @@ class Scaling:
         return (jnp.clip(grey, 0, self.levels - 1) + self.lowest).astype(self.stored_dtype)
 
     @property
-    def units(self) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    def units(self) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " k"]]:
         """The zero and the unit of network units in those of stored data, one for all channels or for each."""
         if not self.levels:
             shift = np.array(self.shift or (0.0,), np.float32)

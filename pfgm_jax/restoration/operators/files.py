@@ -20,13 +20,13 @@ def read_plane(path: Path, field: str) -> Num[np.ndarray, "H W"]:
     Raises:
       FieldError: it cannot be read, or holds something else.
     """
+    if not path.is_file():
+        raise FieldError(field, str(path), "there is no such file: give the path of a picture or a .npy file")
     try:
         if path.suffix != ".npy":
             height, width, _ = own_shape(path)
             return read_image(path, Geometry(height, width, 1))[..., 0]
         found = reading.read_arrays(path, str(path), "save it again")
-    except FileNotFoundError:
-        raise FieldError(field, str(path), "there is no such file: give the path of a picture or a .npy file") from None
     except (BrokenImageError, InputError, OSError) as error:
         raise FieldError(field, str(path), f"it cannot be read ({error}): give a picture or a .npy file") from None
     if isinstance(found, dict) or found.ndim != 2 or found.dtype.kind not in "buif" or not np.isfinite(found).all():

@@ -1,0 +1,264 @@
+"""Restoring with a trained model: on the command line's side, and the library's."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import pfgm_jax
+import run_lib
+from pfgm_jax import results, sampling
+from pfgm_jax.context import Context
+from pfgm_jax.datasets import Scaling
+from pfgm_jax.errors import InputError
+from pfgm_jax.keys import Keys, sample_keys
+from pfgm_jax.metrics.paired import psnr_of_each
+from pfgm_jax.restorer import Restorer, create_restorer
+from pfgm_jax.trained_model import TrainedModel
+from tests.test_evaluation import own_cache, trained, workdir  # noqa: F401
+from tests.test_results import contents
+from tests.test_run_lib import small_digits
+
+SHORT = {"sampling.ode_solver": "euler", "sampling.N": 6, "restore.num_images": 5}
+
+
+def restored(workdir, **overrides):  # noqa: F811
+    folder = run_lib.restore(small_digits(**{**SHORT, **overrides}), workdir)
+    arrays = np.load(folder / "restored.npz")
+    return folder, json.loads((folder / "table.json").read_text()), {name: arrays[name] for name in arrays.files}
+
+
+@pytest.fixture
+def model(workdir):  # noqa: F811
+    return pfgm_jax.load(workdir, **SHORT)
+
+
+@pytest.fixture
+def test_digits(workdir):  # noqa: F811
+    from pfgm_jax import build
+
+    config = pfgm_jax.load(workdir).config
+    return build.load_dataset(config).test[:5]
+
+
+def test_whole_images_are_damaged_and_compared(workdir, test_digits):  # noqa: F811
+    options = {"restore.mask": (0, 0, 4, 8), "restore.samples": 2}
+    folder, table, arrays = restored(workdir, **options)
+    assert folder == workdir / "restored" / "6-inpaint-null_space"
+    answers = arrays["restored"]
+    assert answers.shape == (5, 2, 8, 8, 1) and answers.dtype == np.uint8
+    np.testing.assert_array_equal(answers[:, 0, 4:], test_digits[:, 4:])
+    assert (answers[:, 0] != answers[:, 1]).any() and arrays["misfit"].max() < 1e-3
+    # What the table says is what the arrays have, against the definition of PSNR.
+    truth = np.repeat(test_digits[:, None], 2, axis=1)
+    of_all = psnr_of_each(answers.reshape(-1, 8, 8, 1), truth.reshape(-1, 8, 8, 1), 16.0)
+    assert table["psnr"] == pytest.approx(of_all.mean(), rel=1e-6)
+    errors = ((answers.mean(axis=1) - test_digits.astype(float)) ** 2).mean(axis=(1, 2, 3))
+    assert table["psnr_of_mean"] == pytest.approx((10 * np.log10(16**2 / errors)).mean(), rel=1e-6)
+    assert table["count"] == 5 and table["evaluations"] == 7 and table["seconds"] > 0
+    # A grid of the damaged, two answers and the whole; one picture an answer.
+    grid = np.asarray(Image.open(folder / "grid.png"))
+    cell = 4 + 32
+    assert grid.shape == (5 * cell + 4, 4 * cell + 4)
+    last = grid[4 : 4 + 32 : 4, 3 * cell + 4 : 3 * cell + 36 : 4]
+    np.testing.assert_array_equal(last, np.round(test_digits[0, ..., 0] * (255 / 16)))
+    assert len(list(folder.glob("[0-9]*-[01].png"))) == 10
+    # Again it is there, and other options have other folders.
+    before = contents(folder)
+    assert restored(workdir, **options)[0] == folder and contents(folder) == before
+    other, _, more = restored(workdir, **{**options, "restore.samples": 1})
+    assert other != folder
+    np.testing.assert_array_equal(more["restored"][:, 0], answers[:, 0])
+    assert contents(folder) == before
+
+
+def test_an_interrupted_restoration_goes_on(workdir, monkeypatch):  # noqa: F811
+    options = {"sampling.batch_size": 2, "restore.mask": 0.4, "restore.noise": 1.0, "seed": 3}
+    restore, calls = Restorer.restore, []
+
+    def interrupted(self, *arguments, **kinds):
+        calls.append(kinds["first"])
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return restore(self, *arguments, **kinds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restorer, "restore", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            restored(workdir, **options)
+    assert calls == [0, 2, 4]
+    with monkeypatch.context() as patch:
+        patch.setattr(Restorer, "restore", lambda self, *a, **k: calls.append(k["first"]) or restore(self, *a, **k))
+        _, _, arrays = restored(workdir, **options)
+    assert calls[3:] == [4]
+    # As in one batch: what became of an image and its answers depend on its number alone.
+    _, _, whole = restored(workdir, **{**options, "sampling.batch_size": 8, "restore.num_images": 4})
+    assert np.abs(arrays["restored"][:4].astype(int) - whole["restored"]).max() <= 1
+
+
+def test_damaged_pictures_are_restored(workdir, tmp_path, test_digits):  # noqa: F811
+    """Half as large, as real pictures are found: rounded, and without the whole ones."""
+    small = test_digits.reshape(5, 4, 2, 4, 2, 1).mean(axis=(2, 4))
+    pictures = tmp_path / "small"
+    pictures.mkdir()
+    for i, image in enumerate(small):
+        Image.fromarray(np.round(image[..., 0]).astype(np.uint8)).save(pictures / f"{i}.png")
+    downscale = {"restore.operator": "downscale", "restore.whole": False, "restore.images": f"folder:{pictures}"}
+    _, table, arrays = restored(workdir, **downscale)
+    assert table["files"] == [f"{i}.png" for i in range(5)] and "psnr" not in table
+    # Real numbers are not rounded, and followed to their last digit.
+    np.savez(tmp_path / "small.npz", x=small.astype(np.float32))
+    _, table, exact = restored(workdir, **{**downscale, "restore.images": f"arrays:{tmp_path / 'small.npz'}"})
+    assert table["misfit"] < 1e-3 < arrays["misfit"].mean()
+    means = exact["restored"][:, 0].reshape(5, 4, 2, 4, 2, 1).mean(axis=(2, 4))
+    assert np.abs(means - small).max() <= 1.5
+
+
+def test_rounded_values_have_the_noise_of_rounding_unless_they_are_the_images_own(model):
+    noise = lambda operator, rounded, **given: create_restorer(model.config, operator, None, rounded, given).noise
+    assert noise("downscale", True) == noise("blur", True, noise=0.1) == pytest.approx(1 / np.sqrt(12))
+    assert noise("downscale", False) == noise("crop", True) == noise("inpaint", True) == 0
+    assert noise("blur", True, noise=2.0) == 2
+
+
+def test_the_library_restores_as_the_functions_do(model, test_digits):
+    damaged = test_digits.astype(np.float32)
+    mask = np.zeros((5, 8, 8), bool)
+    mask[:, :, :3] = True
+    damaged[~mask] = np.nan  # what is missing is not looked at
+    found = model.restore(damaged, operator="inpaint", mask=mask, rule="pigdm", seed=4)
+    assert found.shape == test_digits.shape and found.dtype == np.uint8
+
+    from pfgm_jax.registry import RULES
+    from pfgm_jax.restoration import restored as around
+    from pfgm_jax.restoration.operators.inpaint import Inpaint
+
+    known = np.where(mask[..., None], np.asarray(model.scaling.to_network(test_digits)), 0)
+    method = around(model.method, Inpaint((8, 8, 1)), RULES["pigdm"]())
+    keys = sample_keys(Keys.from_seed(4).samples, 5)
+    context = Context(known=jnp.asarray(known), mask=jnp.asarray(mask[..., None]))
+    x = sampling.sample(method, model.net, model.sampler, keys, context).x
+    assert np.abs(np.asarray(model.scaling.to_stored(x)).astype(int) - found).max() <= 1
+    # One mask for all, and several answers of which each has its own number.
+    several = model.restore(damaged, operator="inpaint", mask=mask[0], rule="pigdm", seed=4, samples=3)
+    assert several.shape == (3, *found.shape)
+    np.testing.assert_array_equal(several[0], found)
+    assert (several[1] != several[0]).any()
+    np.testing.assert_array_equal(model.restore(damaged[:2], "inpaint", mask=mask[0], rule="pigdm", seed=4), found[:2])
+
+
+def test_a_function_of_the_users_own(model, test_digits):
+    """One of ours, written as a function; and row sums, of which the zero of the data's units is not that of x."""
+    halves = test_digits.astype(np.float32).reshape(5, 4, 2, 4, 2, 1).mean(axis=(2, 4))
+    ours = model.restore(halves, operator="downscale")
+    same = model.restore(halves, operator=lambda x: x.reshape(4, 2, 4, 2, 1).mean(axis=(1, 3)))
+    assert np.abs(ours.astype(int) - same).max() <= 1
+    sums = test_digits.astype(np.float32).sum(axis=2)
+    restorer = create_restorer(model.config, lambda x: x.sum(axis=1), None, False, {})
+    ((_, answers),) = restorer.restore(model.params, sums, None, Context())
+    # Before they are rounded, and limited to what can be stored.
+    grey = 8.5 * answers.x.astype(np.float64) + 8  # the middles of 17 levels
+    assert np.abs(grey.sum(axis=2) - sums).max() <= 1e-2
+
+
+def test_units_are_those_of_the_data():
+    """Network units of every kind of data are those of its scaling."""
+    rng = np.random.default_rng(0)
+    kinds = (
+        Scaling(17),
+        Scaling(256, low=0.0),
+        Scaling(256, dequantize=True),
+        Scaling(4096, lowest=-1024, dtype="int16"),
+        Scaling(0, shift=(3.0, -1.0), scale=(2.0, 0.5)),
+        Scaling(0, shift=(1.0, 2.0), scale=4.0),
+    )
+    for scaling in kinds:
+        zero, unit = scaling.units
+        stored = rng.integers(0, 17, (3, 2, 2, 2)) + scaling.lowest
+        x = np.asarray(scaling.to_network(jnp.asarray(stored)))
+        np.testing.assert_allclose(zero + unit * x, stored, atol=1e-3)
+
+
+def test_a_method_that_restores_is_found_beside_the_model(workdir):  # noqa: F811
+    """Another rule, operator, noise or seed has a folder of its own."""
+    others = ({}, {"restore.rule": "dps"}, {"restore.noise": 2.0}, {"seed": 5}, {"restore.operator": "blur"})
+    folders = [restored(workdir, **{**other, "restore.num_images": 2})[0] for other in others]
+    assert len({*folders}) == len(others)
+    assert all(results.RECORD in {p.name for p in folder.iterdir()} for folder in folders)
+
+
+REFUSED = [
+    ({"restore.operator": "erase"}, "restore.operator is 'erase'; choose one of inpaint, crop, grey, downscale, blur"),
+    ({"restore.rule": "guess"}, "restore.rule is 'guess'; choose one of null_space, pigdm, dps, sdedit"),
+    ({"restore.noise": -1.0}, "restore.noise is -1.0; give a number of at least 0"),
+    ({"restore.operator": "downscale", "restore.factor": 3}, "restore.factor is 3; it does not divide 8 x 8"),
+    ({"restore.operator": "grey"}, "restore.operator is 'grey'; the images have one channel, and no colour to be"),
+    ({"restore.mask": "no.png"}, "restore.mask is 'no.png'; there is no such file"),
+    ({"restore.mask": 2.0}, "restore.mask is 2.0; give the share of pixels that are missing, above 0 and below 1"),
+    ({"restore.mask": (0, 0, 9, 9)}, "restore.mask is (0, 0, 9, 9); give (top, left, height, width) of a part"),
+    ({"restore.start": 1e5}, "restore.start is 100000.0; give a z above 0.001 and at most"),
+    ({"restore.samples": 0}, "restore.samples is 0; give a number of 1 to 2048"),
+    ({"restore.whole": False}, "restore.mask is 0.5, a share at random, but the images are damaged already"),
+    ({"restore.whole": False, "restore.mask": (0, 0, 2, 2)}, "restore.images is 'test', whose images are whole, but"),
+    ({"restore.images": "fold"}, "restore.images is 'fold'; choose test, train, folder:PATH or arrays:PATH"),
+    ({"sampling.method": "repaint", "pfgmpp.D": 3.0}, "pfgmpp.D is 3"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
+def test_what_cannot_be_restored_is_refused(workdir, overrides, message):  # noqa: F811
+    before = contents(workdir)
+    with pytest.raises(InputError) as error:
+        restored(workdir, **overrides)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+    assert contents(workdir) == before
+
+
+def test_arrays_of_another_shape_are_refused(workdir, tmp_path):  # noqa: F811
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 5, 5, 1), np.float32))
+    overrides = {"restore.operator": "crop", "restore.whole": False, "restore.images": f"arrays:{tmp_path / 'a.npz'}"}
+    with pytest.raises(InputError, match=r"have shape \(5, 5, 1\), but the operator makes \(4, 4, 1\) of the model's"):
+        restored(workdir, **overrides)
+
+
+CALLS = [
+    (lambda m, x: m.restore(x, "inpaint"), "mask is not given, but the operator is Inpaint"),
+    (lambda m, x: m.restore(x, "denoise", mask=x > 0), "mask is given, but the operator is Denoise"),
+    (lambda m, x: m.restore(x, "inpaint", mask=np.ones((4, 8))), "the mask has shape (4, 8), and the images 5 x 8 x 8"),
+    (lambda m, x: m.restore(x, "downscale"), "the damaged images have shape (5, 8, 8, 1); of the model's images"),
+    (lambda m, x: m.restore(x, "denoise", noise=-1.0), "restore.noise is -1.0; give a number of at least 0"),
+    (lambda m, x: m.restore(x, "denoise", strenght=2.0), "restore.strenght is not a field of the config: did you mean"),
+    (lambda m, x: m.restore(x, 7), "operator is 7; choose one of inpaint, crop, grey, downscale, blur, denoise"),
+    (lambda m, x: m.restore(x, lambda v: v**2), "the operator is not linear"),
+    (lambda m, x: m.restore(x * np.nan, "denoise"), "some values of the damaged images are not finite in float32"),
+    (lambda m, x: m.restore(x, "denoise", samples=0), "samples is 0; give an integer of at least 1"),
+    (lambda m, x: m.restore(x, "denoise", label=3), "label is 3, but the model knows no labels"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), CALLS, ids=[message[:40] for _, message in CALLS])
+def test_calls_that_cannot_be_are_refused(model, test_digits, call, message):
+    with pytest.raises(InputError) as error:
+        call(model, test_digits)
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_operators_of_images_are_refused_for_vectors(tmp_path):
+    from configs import heart
+    from pfgm_jax.config_files import override
+
+    config = heart.get_config()
+    small = {"training.n_iters": 2, "training.batch_size": 64, "training.small_batch_size": 32, "model.nf": 8}
+    override(config, {**small, "training.snapshot_sampling": False, "optim.warmup": 1})
+    run_lib.train(config, tmp_path)
+    override(config, {"restore.operator": "blur", "sampling.ode_solver": "euler", "sampling.N": 5})
+    with pytest.raises(InputError, match="'blur', but the data are vectors; choose denoise, or give the library"):
+        run_lib.restore(config, tmp_path)
+    override(config, {"restore.operator": "denoise", "restore.noise": 0.05})
+    folder = run_lib.restore(config, tmp_path)
+    assert np.load(folder / "restored.npz")["restored"].shape == (16, 1, 1, 1, 2)
+    model: TrainedModel = pfgm_jax.load(tmp_path, **{"sampling.ode_solver": "euler", "sampling.N": 5})
+    sums = model.restore(np.full((3, 1), 0.4, np.float32), operator=lambda x: x[0, 0, :1] + x[0, 0, 1:])
+    assert sums.shape == (3, 1, 1, 2)
