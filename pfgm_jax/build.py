@@ -79,11 +79,14 @@ def load_dataset(config: ml_collections.ConfigDict) -> datasets.Dataset:
     """Loads the data set of a config, or of patches of its images.
 
     Raises:
-      InputError: see `datasets.load_dataset`; or the images are smaller than patches.
+      InputError: see `datasets.load_dataset`; or the images are smaller than patches, or cannot condition themselves.
     """
     data = config.data
     size = data.image_size if isinstance(data.image_size, int) else tuple(data.image_size)
     found = datasets.load_dataset(data.dataset, size, data.num_channels, datasets.data_dir(data.dir), data.bits)
+    if data.condition_factor:
+        with named_by({"condition_factor": "data.condition_factor"}):
+            found = found.conditioned(data.condition_factor)
     if not data.crop:
         return found
     height, width, _ = found.shape

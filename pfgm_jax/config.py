@@ -14,6 +14,7 @@ from pfgm_jax.registry import FEATURES, METHODS, MODELS
 _IDENTITY = (
     *(path for path in config_data.FIELDS if path != "data.label_counts"),
     "data.crop",
+    "data.condition_factor",
     "data.centered",
     "data.uniform_dequantization",
     "data.augmentation",

@@ -39,6 +39,7 @@ RANGES: dict[str, Range] = {
         "give a positive number, or one for each channel, such as (2.0,0.5); or 0 for the data's own",
     ),
     "data.augmentation": Range(lambda v: 0 <= v <= 1, "give a probability, from 0 to 1"),
+    "data.condition_factor": Range(lambda v: v == 0 or v >= 2, "give an integer of at least 2, or 0"),
     "data.condition_channels": ranges.at_least(0),
     "data.condition_shift": Range(ranges.finite_numbers, "give a tuple of numbers, or () for the data's own"),
     "data.condition_scale": Range(

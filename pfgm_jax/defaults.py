@@ -88,6 +88,8 @@ def _data() -> ml_collections.ConfigDict:
     # What they are then divided by, a number or one a channel; 0: from the data, to a standard deviation of 1/2.
     data.scale = config_dict.FieldReference(0.0, field_type=object)
     data.label_counts = ()  # training examples of each of model.num_classes; (): from the data
+    # How many times as short are the sides of an image's own copy that conditions it, as an upsampler's; 0: none.
+    data.condition_factor = 0
     data.condition_channels = 0  # of images that condition the network; 0: from the data, which may have none
     data.condition_shift = ()  # what is subtracted from each of their channels; (): from the data
     data.condition_scale = ()  # what each is then divided by; (): from the data, to about [-1, 1]

@@ -59,6 +59,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.label = config_dict.FieldReference((), field_type=object)
     sampling.guidance = 1.0  # how far to go towards what is given: 0: not at all; 1: as the network; more: further
     sampling.guidance_interval = ()  # noise levels between which there is guidance, (low, high); (): all
+    # Workdir of an upsampler, a model that is conditioned on images such as these samples, to be drawn after them.
+    sampling.then = ""
     sampling.num_samples = 64  # images that --mode sample makes; >= 1
     sampling.batch_size = 256  # images made at a time; >= 1
     sampling.checkpoint = 0  # step of the checkpoint of --mode sample, likelihood and restore; 0: the newest

@@ -56,6 +56,33 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
     return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
 
 
+def draw_upsampled(model: TrainedModel, folder: Folder, images: Num[np.ndarray, "n h w c"], seed: int) -> Rows:
+    """Draws a sample given each of some images, as `draw_samples` does.
+
+    Args:
+      model: that is conditioned on such images.
+      folder: of the samples.
+      images: of fewer pixels, as what the model's conditions in training were.
+      seed: of the samples.
+
+    Raises:
+      InputError: the model is conditioned on other images, or on none.
+      WorkdirInUseError: another process is drawing them.
+      SolveError: the ODE could not be solved.
+    """
+    n = len(images)
+    size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
+
+    def compute(first):
+        rows = np.minimum(np.arange(first, first + size), n - 1)
+        context = given.of_samples(model.config, seed, first, size, None, None, images[rows])
+        (batch,) = model.draw(size, seed, first, context)
+        Solution(*(part[: n - first] for part in batch)).check(first)
+        return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
+
+    return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
+
+
 def _draw_piece(model: TrainedModel, size: int, first: int, n: int) -> Solution:
     """Draws samples number `first` to `first + size`; checks those of the first n."""
     (batch,) = model.draw(size, model.config.seed, first)

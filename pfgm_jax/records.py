@@ -29,7 +29,7 @@ def of_model(
         weights = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), weights)
     values = config_files.to_dict(config)
     # What earlier versions made has no `method`; it stays valid.
-    left_out = ["num_samples", "checkpoint", *(["method"] if config.sampling.method == "ode" else [])]
+    left_out = ["num_samples", "checkpoint", "then", *(["method"] if config.sampling.method == "ode" else [])]
     if not config.sampling.shared_step:
         left_out.append("batch_size")  # of which nothing depends but rounding
     sampling = {k: v for k, v in values["sampling"].items() if k not in left_out}

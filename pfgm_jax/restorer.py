@@ -142,11 +142,11 @@ class Restorer:
 
     # Units
 
-    def _to_network(self, y: Num[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
+    def to_network(self, y: Num[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
         y = (np.asarray(y, np.float32) - self._of_zero(mask)) / self._unit
         return y if mask is None else np.where(mask, y, 0).astype(np.float32)
 
-    def _to_data(self, y: Float[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
+    def to_data(self, y: Float[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
         y = y * self._unit + self._of_zero(mask)
         return y if mask is None else np.where(mask, y, 0).astype(np.float32)
 
@@ -228,7 +228,7 @@ class Restorer:
         y = np.asarray(self._apply(jnp.asarray(x), mask))
         draw = lambda k: np.random.default_rng([seed, k, 2]).normal(size=y.shape[1:]).astype(np.float32)
         noise = np.stack([draw(k) for k in range(first, first + len(y))])
-        return self._to_data(y + self.noise / self._unit * noise, mask).astype(np.float32)
+        return self.to_data(y + self.noise / self._unit * noise, mask).astype(np.float32)
 
     def _apply(self, x: Any, mask: Any) -> Any:
         return self.operator.of(Context(mask=mask)).apply(x)
@@ -238,7 +238,7 @@ class Restorer:
     ) -> Float[np.ndarray, "n H W C"]:
         """Returns images, in network units, that show what was measured."""
         operator = self.operator.of(Context(mask=mask))
-        return np.asarray(operator.picture(jnp.asarray(self._to_network(y, mask), jnp.float32)))
+        return np.asarray(operator.picture(jnp.asarray(self.to_network(y, mask), jnp.float32)))
 
     # Answers
 
@@ -267,7 +267,7 @@ class Restorer:
         Raises:
           SolveError: the ODE could not be solved.
         """
-        known = self._to_network(y, mask).astype(np.float32)
+        known = self.to_network(y, mask).astype(np.float32)
         context = context._replace(known=known, mask=mask)
         start = first + answer * MOST_IMAGES
         done = 0

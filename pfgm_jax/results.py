@@ -41,6 +41,14 @@ def samples_folder(workdir: Folder, model: TrainedModel, n: int, parent: str = "
     return claim(workdir / parent, f"{model.step}-{build.sampler_name(model.config)}", {**model.record, **count})
 
 
+def upsampled_folder(workdir: Folder, model: TrainedModel, upsampler: TrainedModel, n: int) -> Folder:
+    """Claims the folder of samples of an upsampler given n samples of a model: `<step>-<sampler>-then-<step>`."""
+    name = f"{model.step}-{build.sampler_name(model.config)}-then-{upsampler.step}"
+    shared = model.config.sampling.shared_step or upsampler.config.sampling.shared_step
+    count = {"num_samples": n} if shared else {}
+    return claim(workdir / "samples", name, {**model.record, "then": upsampler.record, **count})
+
+
 def likelihoods_folder(workdir: Folder, model: TrainedModel, images: Mapping[str, Any]) -> Folder:
     """Claims the folder of the likelihoods of images: `<step>-<test|train|folder|arrays>`, or with a hash.
 

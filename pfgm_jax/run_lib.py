@@ -26,7 +26,9 @@ from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, to_folder
 from pfgm_jax.loading import load_with
+from pfgm_jax.pieces import Rows
 from pfgm_jax.sharding import Devices
+from pfgm_jax.trained_model import TrainedModel
 from pfgm_jax.training import loop
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.step import create_held_out_loss
@@ -76,7 +78,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
 
     Returns:
       The folder with samples.npz, and for images grid.png and one PNG file an image. If it had some of these samples
-      already, only the rest was drawn; if it had more, they stay.
+      already, only the rest was drawn; if it had more, they stay. With `sampling.then`, that of the upsampled ones.
 
     Raises:
       InputError: the config is wrong, there is no such checkpoint, or another process is drawing the same samples.
@@ -84,8 +86,18 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     """
     workdir = to_folder(workdir)
     model = workdirs.load_model(config, workdir)
+    upsampler = workdirs.load_upsampler(model)
     folder = results.samples_folder(workdir, model, config.sampling.num_samples)
     rows = evaluation.draw_samples(model, folder, config.sampling.num_samples)
+    _write_samples(model, folder, rows)
+    if upsampler is not None:
+        folder = results.upsampled_folder(workdir, model, upsampler, config.sampling.num_samples)
+        _write_samples(upsampler, folder, evaluation.draw_upsampled(upsampler, folder, rows["samples"], config.seed))
+    return folder
+
+
+def _write_samples(model: TrainedModel, folder: Folder, rows: Rows) -> None:
+    """Writes samples, and says where they are."""
     stored, evaluations = rows["samples"], rows["evaluations"]
     window = None if build.holds_vectors(model.config) else build.window(model.config)
     labels = evaluation.labels_of_samples(model, len(stored))
@@ -98,7 +110,6 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
         evaluations.max(),
         folder,
     )
-    return folder
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from pfgm_jax import build, config_files, given, locks
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
-from pfgm_jax.folders import Folder, is_local
-from pfgm_jax.loading import load_params, load_with
+from pfgm_jax.folders import Folder, is_local, to_folder
+from pfgm_jax.loading import load, load_params, load_with
 from pfgm_jax.trained_model import TrainedModel
 from pfgm_jax.training.state import TrainState
 
@@ -159,6 +159,28 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
         given.check_examples(config, dataset.test)
         examples = dataset.test
     return load_with(config, workdir, config.sampling.checkpoint or None, examples)
+
+
+def load_upsampler(model: TrainedModel) -> TrainedModel | None:
+    """Loads the model of `sampling.then`, which is conditioned on images such as another's samples; None without one.
+
+    Raises:
+      InputError: there is no run, or its model is conditioned on other images, or on none.
+    """
+    name = model.config.sampling.then
+    if not name:
+        return None
+    found = load(to_folder(name))
+    (h, w, c), (height, width, _), wanted = model.shape, found.shape, found.config.data.condition_channels
+    given = f"sampling.then is {name}, whose model"
+    if not wanted:
+        raise InputError(f"{given} is not conditioned on images; name the workdir of an upsampler")
+    if wanted != c or height % h or width % w:
+        raise InputError(
+            f"{given} has images of {height} x {width} and is conditioned on {wanted} channels, but the samples are "
+            f"{h} x {w} x {c}, which do not fit into them; name another"
+        )
+    return found
 
 
 def evaluated_steps(chosen: str, workdir: Folder) -> list[int | None]:

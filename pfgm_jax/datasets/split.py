@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from pfgm_jax.errors import FieldError
+
 # If data have no test split, every 20th example is held out of training.
 HOLD_OUT_EVERY = 20
 # Bytes of images that are read at a time.
@@ -116,6 +118,10 @@ class Split:
         """
         return Split(self._examples, self.labels[which], self._numbers[which], self._conditions, self.crop)
 
+    def conditioned(self, factor: int) -> "Split":
+        """Returns the split of which each example is conditioned on itself, with sides `factor` times as short."""
+        return Split(self._examples, self.labels, self._numbers, BlockMeans(self._examples, factor), self.crop)
+
     def cropped(self, side: int) -> "Split":
         """Returns the split of square patches of the examples, one of each."""
         return Split(self._examples, self.labels, self._numbers, self._conditions, side)
@@ -134,6 +140,32 @@ class Split:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         return np.asarray(self[:], dtype)
+
+
+class BlockMeans:
+    """Images of fewer pixels, made when they are read: each is the mean of a block, rounded if the images have levels.
+
+    Attributes:
+      shape: m, h, w, c.
+    """
+
+    def __init__(self, rows: Rows, factor: int):
+        """Wraps images.
+
+        Args:
+          rows: the images.
+          factor: how many times as short sides become; it divides them.
+        """
+        self._rows, self._factor = rows, factor
+        count, height, width, channels = rows.shape
+        self.shape = (count, height // factor, width // factor, channels)
+
+    def __getitem__(self, numbers: np.ndarray) -> Float[np.ndarray, "k h w c"]:
+        images = np.asarray(self._rows[numbers])
+        _, height, width, channels = self.shape
+        blocks = images.reshape(-1, height, self._factor, width, self._factor, channels)
+        means = blocks.mean(axis=(2, 4), dtype=np.float64)
+        return (means if images.dtype.kind == "f" else np.round(means)).astype(np.float32)
 
 
 def enlarged(images: Num[np.ndarray, "n h w c"], height: int, width: int) -> Num[np.ndarray, "n H W c"]:
@@ -175,6 +207,20 @@ class Dataset(NamedTuple):
         if lowest < known.min or lowest + levels - 1 > known.max:
             return False
         return lowest <= self.lowest and self.lowest + self.levels <= lowest + levels
+
+    def conditioned(self, factor: int) -> "Dataset":
+        """Returns the data set of which each example is conditioned on itself, with sides `factor` times as short.
+
+        Raises:
+          FieldError: the factor does not divide them, or the examples have conditions already; the field is
+            'condition_factor'.
+        """
+        height, width, _ = self.shape
+        if self.train.condition_shape is not None:
+            raise FieldError("condition_factor", factor, "the data have conditions of their own: set it to 0")
+        if height % factor or width % factor:
+            raise FieldError("condition_factor", factor, f"it does not divide {height} x {width}, the data's size")
+        return self._replace(train=self.train.conditioned(factor), test=self.test.conditioned(factor))
 
     def cropped(self, side: int) -> "Dataset":
         """Returns the data set of square patches, one of each example."""
