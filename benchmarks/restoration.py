@@ -64,10 +64,10 @@ def config_of(name: str, folder: Path) -> ml_collections.ConfigDict:
         {
             "data.dir": str(folder),
             "training.sde": "pfgmpp",
-            "training.n_iters": 3000,
+            "training.n_iters": 2000,
             "training.batch_size": 16,
             "training.small_batch_size": 16,
-            "training.snapshot_freq": 3000,
+            "training.snapshot_freq": 2000,
             "training.snapshot_freq_for_preemption": 250,
             "training.eval_freq": 500,
             "training.snapshot_sampling": False,

@@ -98,9 +98,7 @@ def test_what_does_not_upsample_is_refused(runs, tmp_path):
     np.savez(rgb, x=np.zeros((80, 8, 8, 3), np.uint8) + np.arange(80, dtype=np.uint8)[:, None, None, None])
     other = {"data.dataset": f"arrays:{rgb}", "data.condition_factor": 4}
     run_lib.train(config_of(**other), tmp_path / "rgb")
-    with pytest.raises(
-        InputError, match="is conditioned on 3 channels, but the samples are 4 x 4 x 1, which do"
-    ):
+    with pytest.raises(InputError, match="is conditioned on 3 channels, but the samples are 4 x 4 x 1, which do"):
         run_lib.sample(config_of(**overrides, **{"sampling.then": str(tmp_path / "rgb")}), base)
     assert contents(base) == before
 
@@ -110,9 +108,7 @@ def test_factors_that_cannot_be_are_refused(tmp_path):
         build.load_dataset(config_of(**{"data.condition_factor": 3}))
     np.savez(tmp_path / "a.npz", x=np.zeros((4, 8, 8, 1), np.uint8), cond=np.zeros((4, 8, 8, 1), np.uint8))
     given = {"data.dataset": f"arrays:{tmp_path / 'a.npz'}", "data.condition_factor": 2}
-    with pytest.raises(
-        InputError, match="data.condition_factor is 2; the data have conditions of their own: set"
-    ):
+    with pytest.raises(InputError, match="data.condition_factor is 2; the data have conditions of their own: set"):
         build.load_dataset(config_of(**given))
     with pytest.raises(InputError, match="data.condition_factor is 1; give an integer of at least 2, or 0"):
         run_lib.train(config_of(**{"data.condition_factor": 1}), tmp_path / "run")

@@ -9,73 +9,26 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pfgm_jax import sampling
 from pfgm_jax.context import Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.field import normalize_field, poisson_field
 from pfgm_jax.keys import sample_keys
-from pfgm_jax.methods import Poisson
 from pfgm_jax.registry import OPERATORS, RULES, SAMPLERS
 from pfgm_jax.restoration import restored
 from pfgm_jax.restoration.operators import Function
 from pfgm_jax.restoration.operators.downscale import Downscale
 from pfgm_jax.restoration.operators.inpaint import Inpaint
 from tests import exact
+from tests.posterior import CHARGES, SHAPE, N, context_of, drawn, method_of, posterior, shares
 
-SHAPE = (4, 4, 1)
-RNG = np.random.default_rng(0)
-# Four upper halves, each with four lower ones.
-UPPER = RNG.uniform(-1, 1, (4, 8))
-CHARGES = np.array([np.r_[UPPER[j // 4], RNG.uniform(-1, 1, 8)] for j in range(16)], np.float32)
-KNOWN = np.zeros(SHAPE, bool)
-KNOWN[:2] = True
-N = 4096
-
-
-def method_of(name):
-    if name == "poisson":
-        return Poisson(shape=SHAPE, M=200, z_min=1e-3, z_max=40.0, upper_norm=1e6, z_exp=0.0, data_radius=10.0)
-    if name == "pfgmpp":
-        return exact.METHODS["pfgmpp"](shape=SHAPE, D=128)
-    return exact.METHODS[name](shape=SHAPE)
-
-
-def network_of(method):
-    if not isinstance(method, Poisson):
-        return exact.network_of_charges(method, CHARGES)
-
-    def net(x, z, context):
-        E = normalize_field(poisson_field(x.reshape(len(x), -1), z, jnp.asarray(CHARGES)), method.gamma)
-        of_z = jnp.broadcast_to(E[:, -1][:, None, None, None], (len(x), *SHAPE))
-        return jnp.concatenate([E[:, :-1].reshape(len(x), *SHAPE), of_z], axis=-1)
-
-    return net
-
-
-def context_of(image, n=N):
-    y = np.where(KNOWN, image.reshape(SHAPE), 0).astype(np.float32)
-    rows = lambda a: jnp.asarray(np.repeat(a[None], n, axis=0))
-    return Context(known=rows(y), mask=rows(KNOWN))
-
-
-def drawn(method, sampler, context, net=None, n=N):
-    draw = jax.jit(lambda keys, rows: sampling.sample(method, net or network_of(method), sampler, keys, rows))
-    found = draw(sample_keys(jax.random.key(1), n), context)
-    assert np.asarray(found.ok).all()
-    return np.asarray(found.x).reshape(n, -1)
-
-
-def shares(x):
-    away = np.linalg.norm(x[:, None] - CHARGES[None], axis=2)
-    return np.bincount(away.argmin(axis=1), minlength=len(CHARGES)) / len(x), away.min(axis=1)
+RNG = np.random.default_rng(1)
+OF = 5  # the image of which a half is known
 
 
 def misfit(x):
-    return np.sqrt(((x[:, :8] - UPPER[1]) ** 2).mean(axis=1))
+    return np.sqrt(((x[:, :8] - CHARGES[OF, :8]) ** 2).mean(axis=1))
 
 
 REPAINT = SAMPLERS["repaint"](steps=40, resamplings=10)
-TRUTH = np.repeat(np.arange(4) == 1, 4) / 4
 
 
 @pytest.mark.parametrize("rule", ["null_space", "pigdm", "dps"])
@@ -83,9 +36,11 @@ TRUTH = np.repeat(np.arange(4) == 1, 4) / 4
 def test_what_is_missing_is_filled_in_as_often_as_in_the_data(name, rule):
     """Without noise, the posterior is even over the four charges with the half that is known."""
     method = restored(method_of(name), Inpaint(SHAPE), RULES[rule]())
-    x = drawn(method, REPAINT, context_of(CHARGES[5]))
+    x = drawn(method, REPAINT, context_of(CHARGES[OF]))
     found, away = shares(x)
-    assert 0.5 * np.abs(found - TRUTH).sum() <= 0.1, (found, TRUTH)
+    truth = posterior(CHARGES[OF], 0.0)
+    assert (truth > 0).sum() == 4
+    assert 0.5 * np.abs(found - truth).sum() <= 0.1, (found, truth)
     assert np.quantile(away, 0.98) <= 0.05
     # The null space rule keeps what is known; the others where they come to a charge that has it.
     assert (misfit(x) <= 1e-3).mean() >= (1 if rule == "null_space" else 0.95)
@@ -110,18 +65,16 @@ PAIRS = [
 @pytest.mark.parametrize("name, sampler", PAIRS)
 def test_every_method_and_sampler_keeps_what_is_known(name, sampler):
     method = restored(method_of(name), Inpaint(SHAPE), RULES["null_space"]())
-    x = drawn(method, SOLVERS[sampler], context_of(CHARGES[5], 256), n=256)
+    x = drawn(method, SOLVERS[sampler], context_of(CHARGES[OF], 256), n=256)
     # Predictor and corrector end without the denoising that other samplers end with.
     assert misfit(x).max() <= (0.05 if sampler == "pc" else 1e-3)
-    assert 0.5 * np.abs(shares(x)[0] - TRUTH).sum() <= 0.25
+    assert 0.5 * np.abs(shares(x)[0] - posterior(CHARGES[OF], 0.0)).sum() <= 0.25
 
 
 def test_noise_makes_other_charges_likely():
     """With noise of y, the posterior weighs charges by the likelihood of y, and so does ΠGDM, about."""
-    std, y = 0.8, (0.5 * CHARGES[4] + 0.5 * CHARGES[8])
-    logs = -((CHARGES[:, :8] - y[:8]).astype(np.float64) ** 2).sum(axis=1) / (2 * std**2)
-    truth = np.exp(logs - logs.max())
-    truth /= truth.sum()
+    std, y = 0.8, 0.5 * CHARGES[4] + 0.5 * CHARGES[8]
+    truth = posterior(y, std)
     method = restored(method_of("vpsde"), Inpaint(SHAPE), RULES["pigdm"](), (std,))
     found, _ = shares(drawn(method, REPAINT, context_of(y)))
     assert 0.5 * np.abs(found - truth).sum() <= 0.15, (found, truth)
