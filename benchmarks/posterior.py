@@ -3,9 +3,9 @@
     python -m benchmarks.posterior [--methods poisson vpsde flow]
 
 The data are 16 images of 4 x 4 pixels, whose exact field takes the network's place. The upper half of one is measured:
-without noise, where four images have that half, or with noise of a given standard deviation, in 4 draws of it. For each
-rule and sampler it prints the total variation between the shares of 4,096 restorations and the posterior (with noise the
-mean over its draws, with 1,024 restorations each), and without noise the root mean square of A x - y that 95 % of the
+without noise, where four images have that half, or with noise of a given standard deviation, in 4 draws of it. Printed
+for each rule and sampler is the total variation between the shares of 4,096 restorations and the posterior (with noise
+the mean over its draws, of 1,024 restorations each), and without noise the root mean square of A x - y that 95 % of the
 restorations are below.
 """
 

@@ -1,6 +1,9 @@
 """Restoring with a trained model: on the command line's side, and the library's."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +18,10 @@ from pfgm_jax.datasets import Scaling
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.metrics.paired import psnr_of_each
+from pfgm_jax.registry import OPERATORS, RULES
+from pfgm_jax.restoration.operators import Operator
+from pfgm_jax.restoration.rules import Rule
 from pfgm_jax.restorer import Restorer, create_restorer
-from pfgm_jax.trained_model import TrainedModel
 from tests.test_evaluation import own_cache, trained, workdir  # noqa: F401
 from tests.test_results import contents
 from tests.test_run_lib import small_digits
@@ -129,7 +134,6 @@ def test_the_library_restores_as_the_functions_do(model, test_digits):
     found = model.restore(damaged, operator="inpaint", mask=mask, rule="pigdm", seed=4)
     assert found.shape == test_digits.shape and found.dtype == np.uint8
 
-    from pfgm_jax.registry import RULES
     from pfgm_jax.restoration import restored as around
     from pfgm_jax.restoration.operators.inpaint import Inpaint
 
@@ -187,76 +191,47 @@ def test_a_method_that_restores_is_found_beside_the_model(workdir):  # noqa: F81
     assert all(results.RECORD in {p.name for p in folder.iterdir()} for folder in folders)
 
 
-REFUSED = [
-    ({"restore.operator": "erase"}, "restore.operator is 'erase'; choose one of inpaint, crop, grey, downscale, blur"),
-    ({"restore.rule": "guess"}, "restore.rule is 'guess'; choose one of null_space, pigdm, dps, sdedit"),
-    ({"restore.noise": -1.0}, "restore.noise is -1.0; give a number of at least 0"),
-    ({"restore.operator": "downscale", "restore.factor": 3}, "restore.factor is 3; it does not divide 8 x 8"),
-    ({"restore.operator": "grey"}, "restore.operator is 'grey'; the images have one channel, and no colour to be"),
-    ({"restore.mask": "no.png"}, "restore.mask is 'no.png'; there is no such file"),
-    ({"restore.mask": 2.0}, "restore.mask is 2.0; give the share of pixels that are missing, above 0 and below 1"),
-    ({"restore.mask": (0, 0, 9, 9)}, "restore.mask is (0, 0, 9, 9); give (top, left, height, width) of a part"),
-    ({"restore.start": 1e5}, "restore.start is 100000.0; give a z above 0.001 and at most"),
-    ({"restore.samples": 0}, "restore.samples is 0; give a number of 1 to 2048"),
-    ({"restore.whole": False}, "restore.mask is 0.5, a share at random, but the images are damaged already"),
-    ({"restore.whole": False, "restore.mask": (0, 0, 2, 2)}, "restore.images is 'test', whose images are whole, but"),
-    ({"restore.images": "fold"}, "restore.images is 'fold'; choose test, train, folder:PATH or arrays:PATH"),
-    ({"sampling.method": "repaint", "pfgmpp.D": 3.0}, "pfgmpp.D is 3"),
-]
+@dataclasses.dataclass(frozen=True)
+class Scaled(Operator):
+    """Images times a number, which is a field of the config."""
+
+    fields: ClassVar[Mapping[str, str]] = {"times": "restore.times"}
+    times: float = 2.0
+
+    @property
+    def gain(self):
+        return self.times**2
+
+    def apply(self, x):
+        return self.times * x
+
+    def transpose(self, y):
+        return self.times * y
 
 
-@pytest.mark.parametrize(("overrides", "message"), REFUSED, ids=[message[:40] for _, message in REFUSED])
-def test_what_cannot_be_restored_is_refused(workdir, overrides, message):  # noqa: F811
-    before = contents(workdir)
-    with pytest.raises(InputError) as error:
-        restored(workdir, **overrides)
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
-    assert contents(workdir) == before
+@dataclasses.dataclass(frozen=True)
+class Replaced(Rule):
+    """What was measured is all that counts."""
+
+    fields: ClassVar[Mapping[str, str]] = {"share": "restore.share"}
+    share: float = 1.0
+
+    def change(self, seen):
+        return self.share * seen.operator.pseudo_inverse(seen.residual)
 
 
-def test_arrays_of_another_shape_are_refused(workdir, tmp_path):  # noqa: F811
-    np.savez(tmp_path / "a.npz", x=np.zeros((3, 5, 5, 1), np.float32))
-    overrides = {"restore.operator": "crop", "restore.whole": False, "restore.images": f"arrays:{tmp_path / 'a.npz'}"}
-    with pytest.raises(InputError, match=r"have shape \(5, 5, 1\), but the operator makes \(4, 4, 1\) of the model's"):
-        restored(workdir, **overrides)
-
-
-CALLS = [
-    (lambda m, x: m.restore(x, "inpaint"), "mask is not given, but the operator is Inpaint"),
-    (lambda m, x: m.restore(x, "denoise", mask=x > 0), "mask is given, but the operator is Denoise"),
-    (lambda m, x: m.restore(x, "inpaint", mask=np.ones((4, 8))), "the mask has shape (4, 8), and the images 5 x 8 x 8"),
-    (lambda m, x: m.restore(x, "downscale"), "the damaged images have shape (5, 8, 8, 1); of the model's images"),
-    (lambda m, x: m.restore(x, "denoise", noise=-1.0), "restore.noise is -1.0; give a number of at least 0"),
-    (lambda m, x: m.restore(x, "denoise", strenght=2.0), "restore.strenght is not a field of the config: did you mean"),
-    (lambda m, x: m.restore(x, 7), "operator is 7; choose one of inpaint, crop, grey, downscale, blur, denoise"),
-    (lambda m, x: m.restore(x, lambda v: v**2), "the operator is not linear"),
-    (lambda m, x: m.restore(x * np.nan, "denoise"), "some values of the damaged images are not finite in float32"),
-    (lambda m, x: m.restore(x, "denoise", samples=0), "samples is 0; give an integer of at least 1"),
-    (lambda m, x: m.restore(x, "denoise", label=3), "label is 3, but the model knows no labels"),
-]
-
-
-@pytest.mark.parametrize(("call", "message"), CALLS, ids=[message[:40] for _, message in CALLS])
-def test_calls_that_cannot_be_are_refused(model, test_digits, call, message):
-    with pytest.raises(InputError) as error:
-        call(model, test_digits)
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
-
-
-def test_operators_of_images_are_refused_for_vectors(tmp_path):
-    from configs import heart
-    from pfgm_jax.config_files import override
-
-    config = heart.get_config()
-    small = {"training.n_iters": 2, "training.batch_size": 64, "training.small_batch_size": 32, "model.nf": 8}
-    override(config, {**small, "training.snapshot_sampling": False, "optim.warmup": 1})
-    run_lib.train(config, tmp_path)
-    override(config, {"restore.operator": "blur", "sampling.ode_solver": "euler", "sampling.N": 5})
-    with pytest.raises(InputError, match="'blur', but the data are vectors; choose denoise, or give the library"):
-        run_lib.restore(config, tmp_path)
-    override(config, {"restore.operator": "denoise", "restore.noise": 0.05})
-    folder = run_lib.restore(config, tmp_path)
-    assert np.load(folder / "restored.npz")["restored"].shape == (16, 1, 1, 1, 2)
-    model: TrainedModel = pfgm_jax.load(tmp_path, **{"sampling.ode_solver": "euler", "sampling.N": 5})
-    sums = model.restore(np.full((3, 1), 0.4, np.float32), operator=lambda x: x[0, 0, :1] + x[0, 0, 1:])
-    assert sums.shape == (3, 1, 1, 2)
+def test_an_operator_and_a_rule_are_a_class_and_a_line_each(workdir, test_digits):  # noqa: F811
+    OPERATORS.register("scaled", Scaled)
+    RULES.register("replaced", Replaced)
+    try:
+        options = {"restore.operator": "scaled", "restore.times": -3.0, "restore.rule": "replaced"}
+        _, table, arrays = restored(workdir, **options)
+        assert table["times"] == -3 and table["misfit"] < 1e-3
+        np.testing.assert_array_equal(arrays["restored"][:, 0], test_digits)
+        other, *_ = restored(workdir, **options, **{"restore.share": 0.5})
+        assert other.name.startswith("6-scaled-replaced-")
+        with pytest.raises(InputError, match="restore.tims is not a field of the config: did you mean restore.times"):
+            restored(workdir, **{"restore.tims": 1.0})
+    finally:
+        OPERATORS.unregister("scaled")
+        RULES.unregister("replaced")
