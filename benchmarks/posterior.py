@@ -27,7 +27,7 @@ SOLVERS = {
     "ddim, eta 1, 200": SAMPLERS["ddim"](steps=200, eta=1.0),
     "repaint, 40 x 10": SAMPLERS["repaint"](steps=40, resamplings=10),
 }
-NOISES, DRAWS, OF = (0.5, 1.0), 4, 5
+NOISES, DRAWS, OF = (0.5,), 4, 5
 
 
 def main() -> None:

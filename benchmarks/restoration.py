@@ -38,7 +38,7 @@ OPERATORS = {
     "middle known": {"operator": "crop"},
     "downscaled by 2": {"operator": "downscale"},
     "by 4, bicubic": {"operator": "downscale", "factor": 4, "filter": "bicubic"},
-    "blurred": {"operator": "blur", "extent": 1.0},
+    "blurred": {"operator": "blur", "extent": 1.0, "noise": 0.02},
     "moved, with noise": {"operator": "blur", "kernel": "motion", "extent": 5.0, "angle": 30.0, "noise": 0.05},
     "noise": {"operator": "denoise", "noise": 0.25},
     "half and noise": {"operator": "inpaint", "mask": 0.5, "noise": 0.1},

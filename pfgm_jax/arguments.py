@@ -52,6 +52,18 @@ def to_hashable(value: Any) -> Any:
     return tuple(map(to_hashable, value)) if isinstance(value, list | tuple) else value
 
 
+def check_hashable(name: str, value: Any) -> None:
+    """Checks that an option is one that can be compared with others.
+
+    Raises:
+      FieldError: it cannot, as a list or a dictionary.
+    """
+    try:
+        hash(value)
+    except TypeError:
+        raise FieldError(name, value, "give text, a number, a tuple or an array of numbers") from None
+
+
 def to_array(what: str, value: Any) -> np.ndarray:
     """Returns an array of numbers.
 

@@ -75,7 +75,7 @@ RANGES: dict[str, Range] = {
         "give two noise levels, the lower first, such as (0.2,5.0), or () for all",
     ),
     "sampling.levels": ranges.descending(),
-    "restore.noise": ranges.at_least(0),
+    "restore.noise": Range(lambda v: 0 <= v <= 1e9, "give a number of 0 to 1e9"),
     "restore.images": IMAGES,
     "restore.num_images": ranges.at_least(0),
     "restore.samples": Range(lambda v: 1 <= v <= 2048, "give a number of 1 to 2048"),

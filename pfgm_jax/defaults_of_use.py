@@ -105,13 +105,14 @@ def _restore() -> ml_collections.ConfigDict:
     # What became of the images: inpaint (pixels are missing), crop (all but a part is), grey, downscale, blur or
     # denoise (noise alone).
     restore.operator = "inpaint"
-    restore.noise = 0.0  # standard deviation of the noise of what was measured, in units of the data; >= 0
-    # How what was measured leads samples: null_space (DDNM), pigdm (twice as slow), dps, or sdedit, which begins at it.
+    restore.noise = 0.0  # standard deviation of the noise of what was measured, in units of the data; 0 to 1e9
+    # How what was measured leads samples: null_space (DDNM), pigdm or dps (with derivatives, so
+    # slower), or sdedit, which begins at it.
     restore.rule = "null_space"
     restore.images = "test"  # test or train (of data.dataset), folder:PATH or arrays:PATH
     restore.num_images = 16  # the first so many; 0: all
     restore.whole = True  # they are whole, and damaged first, so that results can be compared; False: they are damaged
-    restore.samples = 1  # answers for each image; >= 1
+    restore.samples = 1  # answers for each image; 1 to 2048
     # Noise level where samples start, z or sigma / alpha or t; 0: that of the prior, of sdedit half-way to it.
     restore.start = 0.0
     # Of inpaint, what is missing: the share of pixels, at random; a rectangle, "(top, left, height, width)"; or the

@@ -56,26 +56,27 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
     return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
 
 
-def draw_upsampled(model: TrainedModel, folder: Folder, images: Num[np.ndarray, "n h w c"], seed: int) -> Rows:
-    """Draws a sample given each of some images, as `draw_samples` does.
+def draw_upsampled(model: TrainedModel, base: TrainedModel, folder: Folder, images: Num[np.ndarray, "n h w c"]) -> Rows:
+    """Draws a sample given each sample of another model, with the same seed and label, as `draw_samples` does.
 
     Args:
-      model: that is conditioned on such images.
+      model: that is conditioned on such images; see `workdir.load_upsampler`.
+      base: the other model.
       folder: of the samples.
-      images: of fewer pixels, as what the model's conditions in training were.
-      seed: of the samples.
+      images: samples of the other model, from the first on.
 
     Raises:
-      InputError: the model is conditioned on other images, or on none.
       WorkdirInUseError: another process is drawing them.
       SolveError: the ODE could not be solved.
     """
-    n = len(images)
+    n, seed = len(images), base.config.seed
     size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
+    labels = labels_of_samples(base, n) if build.takes_labels(model.config) else None
 
     def compute(first):
         rows = np.minimum(np.arange(first, first + size), n - 1)
-        context = given.of_samples(model.config, seed, first, size, None, None, images[rows])
+        label = None if labels is None else labels[rows]
+        context = given.of_samples(model.config, seed, first, size, None, label, images[rows])
         (batch,) = model.draw(size, seed, first, context)
         Solution(*(part[: n - first] for part in batch)).check(first)
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}

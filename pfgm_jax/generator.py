@@ -14,7 +14,7 @@ from pfgm_jax import build, latents, likelihood, models, sampling
 from pfgm_jax.arguments import to_array
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
-from pfgm_jax.keys import Keys, sample_keys
+from pfgm_jax.keys import Keys, key_of_samples, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Method, Network
 from pfgm_jax.samplers.base import Solution
@@ -79,7 +79,8 @@ class Generator:
         """
         context = _rows(context, n)
         size = self.batch_size(n)
-        key = Keys.from_seed(seed, self._devices.whole).samples
+        samples = Keys.from_seed(seed, self._devices.whole).samples
+        key = key_of_samples(samples, context.image is not None, context.known is not None)
         for start in range(0, n, size):
             rows = _batch(context, start, size)
             yield _first_rows(self._sample(size)(params, key, np.int32(first + start), rows), min(size, n - start))

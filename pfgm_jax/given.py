@@ -111,22 +111,25 @@ def of_images(config: ml_collections.ConfigDict, n: int, context: Context, label
     return context
 
 
-def of_examples(config: ml_collections.ConfigDict, images: np.ndarray | Split, index: np.ndarray) -> Context:
+def of_examples(
+    config: ml_collections.ConfigDict, images: np.ndarray | Split, index: np.ndarray, label: Any = None
+) -> Context:
     """Returns the context of examples: their labels and conditions, where they have some and the model is shown them.
 
     Args:
       config: whose fields are filled in.
       images: examples, or images of which nothing else is known.
       index: numbers of those that are meant.
+      label: of each, in place of their own; None for these.
 
     Raises:
       InputError: the examples lack what the model is shown.
     """
     context = NO_CONTEXT
     if isinstance(images, Split):
-        label = images.labels[index] if images.labelled else None
-        context = Context(label=label, image=conditions(config, images, index))
-    return of_images(config, len(index), context, None, None)
+        own = images.labels[index] if images.labelled else None
+        context = Context(label=own, image=conditions(config, images, index))
+    return of_images(config, len(index), context, label, None)
 
 
 def count(config: ml_collections.ConfigDict, label: Any, cond: Any) -> int:

@@ -8,6 +8,8 @@ from jaxtyping import Array, Int, Key
 
 # The prior splits a sample's key in a few; the noise of a stochastic sampler, and a label, follow from other numbers.
 _NOISE, _LABEL = 0x6E6F6973, 0x6C616265
+# Samples given an image, and restored ones, have noise of their own: the image may be a sample of the same number.
+_GIVEN, _RESTORED = 0x67697665, 0x72657374
 
 
 class Keys(NamedTuple):
@@ -28,6 +30,19 @@ class Keys(NamedTuple):
 def sample_keys(key: Key[Array, ""], n: int, first: int | Int[Array, ""] = 0) -> Key[Array, " n"]:
     """Creates the keys of samples number `first` to `first + n`; key k depends on `key` and on k alone."""
     return jax.vmap(lambda k: jax.random.fold_in(key, k))(first + jnp.arange(n))
+
+
+def key_of_samples(samples: Key[Array, ""], given: bool, restored: bool) -> Key[Array, ""]:
+    """Derives the key of samples that follow from images from that of samples that do not.
+
+    Args:
+      samples: see `Keys`.
+      given: whether each sample is conditioned on an image.
+      restored: whether something of each was measured.
+    """
+    for constant, holds in ((_GIVEN, given), (_RESTORED, restored)):
+        samples = jax.random.fold_in(samples, constant) if holds else samples
+    return samples
 
 
 def noise_keys(keys: Key[Array, " n"]) -> Key[Array, " n"]:

@@ -1,4 +1,4 @@
-"""The images whose likelihoods are measured: those that `eval.bpd_dataset` names."""
+"""Images that a config names: those whose likelihoods are measured, or that are restored."""
 
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def named_images(
             f"{scaling.stored_dtype}; give arrays:PATH"
         )
     if kind == "folder" and path:
-        # Bits per dimension refer to the original images, so images of another size are not resized.
+        # What is measured refers to the original images, so images of another size are not resized.
         pictures = PictureFolder(to_path(path, field))
         if pictures.shape[1:] != shape:
             raise InputError(

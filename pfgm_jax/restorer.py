@@ -1,6 +1,7 @@
 """What restores: the method, network and sampler of a config around what was measured of images, compiled."""
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,15 +18,19 @@ from pfgm_jax.context import Context
 from pfgm_jax.errors import InputError, named_by, shown
 from pfgm_jax.generator import Generator
 from pfgm_jax.registry import OPERATORS, RULES
-from pfgm_jax.restoration import restored
+from pfgm_jax.restoration import measured, restored
 from pfgm_jax.restoration.operators import Function, Operator
 from pfgm_jax.restoration.operators.inpaint import Inpaint
 from pfgm_jax.restoration.rules import Rule
 
 # Answer j of image i is sample number i + j * MOST_IMAGES, so that it depends on nothing but i, j and the seed.
-MOST_IMAGES = 2**20
+MOST_IMAGES, MOST_ANSWERS = 2**20, 2**11
 # Standard deviation of what is rounded to integers.
 ROUNDING = 12**-0.5
+
+
+# Fields of `config.restore` that say what the mode restores.
+OF_THE_MODE = {"images", "num_images", "whole", "samples"}
 
 
 class Answers(NamedTuple):
@@ -87,6 +92,8 @@ def create_restorer(
     if isinstance(operator, str):
         options, operator = {**options, "operator": operator}, None
     config_files.override(config, {f"restore.{name}": value for name, value in options.items()})
+    if unused := options.keys() & OF_THE_MODE:
+        raise InputError(f"{min(unused)} is an option of --mode restore alone; leave it out")
     if sampler is not None:
         build.choose_sampler(config, sampler)
     config_lib.validate(config)
@@ -121,32 +128,43 @@ class Restorer:
         """
         self.operator = operator or create_operator(config)
         self._zero, self._unit = build.create_scaling(config).units
-        if self.operator.mixes_channels and np.ptp(self._unit):
-            raise InputError(
-                f"restore.operator is {config.restore.operator!r}, which makes one value of several channels, but "
-                "those of the data have scales of their own; give data.scale as one number in training"
-            )
-        noise = config.restore.noise
-        if rounded and not self.operator.keeps_values:
-            noise = max(noise, ROUNDING)
-        self.noise = noise
+        self._check_operator(config)
+        # That of rounding comes to that of the measurement.
+        self.noise = math.hypot(config.restore.noise, ROUNDING if rounded and not self.operator.keeps_values else 0)
+        noise = self.noise
         method = build.create_guided_method(config)
         of_channels = tuple((noise / self._unit).tolist())
         with named_by({"start": "restore.start"}):
             made = restored(method, self.operator, create_rule(config), of_channels, config.restore.start)
-        if not build.create_sampler(config).supports(made):
-            raise InputError(
-                f"{build.sampler_field(config)} is {build.sampler_name(config)!r}, which cannot sample from the method"
-            )
+        sampler = build.create_sampler(config)
+        with named_by(sampler.fields):
+            sampler.check_levels(made.t_prior, made.t_data)
         self.generator = Generator(config, made)
+
+    def _check_operator(self, config: ml_collections.ConfigDict) -> None:
+        """Checks that the operator is of the model's images, and of their units."""
+        if self.operator.shape != build.image_shape(config):
+            raise InputError(
+                f"operator is of images of {self.operator.shape}, but the model's are {build.image_shape(config)}; "
+                "give one of that shape"
+            )
+        if self.operator.mixes_channels:
+            if np.ptp(self._unit):
+                raise InputError(
+                    f"operator is {type(self.operator).__name__}, which makes one value of several channels, but those "
+                    "of the data have scales of their own; give data.scale as one number in training"
+                )
+            self._unit = self._unit[:1]
 
     # Units
 
     def to_network(self, y: Num[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
+        """Converts what was measured from units of the data to network units; what is missing becomes 0."""
         y = (np.asarray(y, np.float32) - self._of_zero(mask)) / self._unit
         return y if mask is None else np.where(mask, y, 0).astype(np.float32)
 
     def to_data(self, y: Float[np.ndarray, "n *measured"], mask: Bool[np.ndarray, "n H W 1"] | None) -> np.ndarray:
+        """Converts what was measured to units of the data; the inverse of `to_network`."""
         y = y * self._unit + self._of_zero(mask)
         return y if mask is None else np.where(mask, y, 0).astype(np.float32)
 
@@ -157,53 +175,13 @@ class Restorer:
             return np.asarray(zero)
         return np.asarray(self.operator.apply(zero))
 
-    # What users give
-
     def check(
         self, y: Any, mask: Any, what: str = "the damaged images"
     ) -> tuple[Num[np.ndarray, "n *measured"], Bool[np.ndarray, "n H W 1"] | None]:
-        """Returns what was measured of images, and their masks, as arrays.
-
-        Args:
-          y: an array, or numbers in lists.
-          mask: [H, W], [H, W, 1], [n, H, W] or [n, H, W, 1], not 0 where images are known; None if there is none.
-          what: what y is, for messages.
-
-        Raises:
-          InputError: they are of other shapes, or some numbers are not finite.
-        """
-        y, wanted = to_array(what, y), self.operator.measured_shape
-        if y.shape[1:] != wanted or not len(y):
-            raise InputError(
-                f"{what} have shape {y.shape}; of the model's images, which are {self.operator.shape}, the operator "
-                f"makes [n, {', '.join(map(str, wanted))}]: give these"
-            )
-        if isinstance(self.operator, Inpaint) != (mask is not None):
-            raise InputError(
-                f"mask is {'not given' if mask is None else 'given'}, but the operator is "
-                f"{type(self.operator).__name__}; inpaint, and it alone, takes a mask of what is known"
-            )
-        if mask is not None:
-            mask = self._checked_mask(mask, len(y))
-        used = y if mask is None else np.where(mask, y, 0)
-        with np.errstate(over="ignore"):
-            if not np.isfinite(used.astype(np.float32)).all():
-                raise InputError(f"some values of {what} are not finite in float32; leave these images out")
-        return y, mask
-
-    def _checked_mask(self, mask: Any, n: int) -> Bool[np.ndarray, "n H W 1"]:
-        known = to_array("the masks", mask)
-        height, width, _ = self.operator.shape
-        if known.shape[-1:] != (1,) or known.ndim == 2:
-            known = known[..., None]
-        if known.ndim == 3:
-            known = known[None]
-        if known.shape not in ((1, height, width, 1), (n, height, width, 1)):
-            raise InputError(
-                f"the mask has shape {np.shape(mask)}, and the images {n} x {height} x {width}; give [{height}, "
-                f"{width}], or one of each, [{n}, {height}, {width}]"
-            )
-        return np.broadcast_to(known != 0, (n, height, width, 1))
+        """Returns what was measured of images, and their masks, as arrays; see `restoration.measured.check`."""
+        if len(found := to_array(what, y)) > MOST_IMAGES:
+            raise InputError(f"{what} are {len(found)}; give at most {MOST_IMAGES} at a time")
+        return measured.check(self.operator, self.generator.scaling, found, mask, what)
 
     # Damage
 
@@ -257,7 +235,7 @@ class Restorer:
 
         Args:
           params: of the network.
-          y: what was measured of images.
+          y: what was measured of images, in units of the data.
           mask: where each is known, or None.
           context: what else is given of each.
           seed: with the numbers of image and answer, decides an answer.

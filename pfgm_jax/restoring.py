@@ -6,7 +6,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Bool, Num
 
-from pfgm_jax import datasets, given, measured_images, metrics
+from pfgm_jax import build, datasets, given, measured_images, metrics
+from pfgm_jax.context import Context
 from pfgm_jax.datasets.arrays import read_examples
 from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder, to_path
@@ -42,7 +43,7 @@ class Task(NamedTuple):
         seed, first = model.config.seed, int(numbers[0])
         masks = self.restorer.masks(seed, first, len(numbers))
         if not self.whole:
-            return self.restorer.check(self.images[numbers], masks, f"restore.images is {self.record['images']}, which")
+            return self.restorer.check(self.images[numbers], masks, "the images of restore.images")
         x = np.asarray(model.scaling.to_network(model.check(self.images[numbers])))
         return self.restorer.damage(x, masks, seed, first), masks
 
@@ -65,11 +66,12 @@ def load_task(config: ml_collections.ConfigDict) -> Task:
             "rectangle that is missing, or the file of a mask"
         )
     if damaged:
-        images, files = _damaged(options.images, operator.measured_shape, count)
+        images, files = _damaged(config, options.images, operator.measured_shape, count)
     else:
         images, files = measured_images.named_images(config, options.images, count, "restore.images")
     if len(images) > MOST_IMAGES:
         raise InputError(f"restore.images has {len(images)} images; give at most {MOST_IMAGES} at a time")
+    context_of(config, images, np.arange(1))
     rounded = damaged and images[np.arange(1)].dtype.kind in "iu"
     restorer = Restorer(config, operator, rounded)
     if isinstance(operator, Inpaint):
@@ -77,7 +79,10 @@ def load_task(config: ml_collections.ConfigDict) -> Task:
     names = ("rule", "operator", "noise", "start", "whole", *_used(operator, create_rule(config)))
     record = {"images": options.images, "count": len(images), "samples": options.samples}
     record["hash"] = datasets.content_hash(images, measured_images.HASHED)
-    return Task(images, files, options.whole, restorer, {**record, **{n: options[n] for n in names}})
+    if build.takes_labels(config) or config.data.condition_channels:
+        record["given"] = given.hash_of(images) if isinstance(images, datasets.Split) else ""
+    record |= {**{n: options[n] for n in names}, **operator.record(), "noise": restorer.noise}
+    return Task(images, files, options.whole, restorer, record)
 
 
 def _used(*objects: Any) -> list[str]:
@@ -86,13 +91,20 @@ def _used(*objects: Any) -> list[str]:
     return [path.removeprefix("restore.") for path in paths]
 
 
-def _damaged(name: str, wanted: tuple[int, ...], count: int | None) -> tuple[Any, tuple[str, ...] | None]:
+def _damaged(
+    config: ml_collections.ConfigDict, name: str, wanted: tuple[int, ...], count: int | None
+) -> tuple[Any, tuple[str, ...] | None]:
     """Loads what was measured of images.
 
     Raises:
       InputError: it cannot be read, or is of another shape than the operator makes.
     """
     kind, _, path = name.partition(":")
+    if kind == "folder" and path and build.create_scaling(config).stored_dtype != np.uint8:
+        raise InputError(
+            f"restore.images names {path}, whose pictures are read in 8 bits, but the model's images are not; give "
+            "arrays:PATH"
+        )
     if kind == "folder" and path:
         pictures = PictureFolder(to_path(path, "restore.images"))
         images, files = pictures[:count], pictures.files[:count]
@@ -113,6 +125,18 @@ def _damaged(name: str, wanted: tuple[int, ...], count: int | None) -> tuple[Any
     return images, files
 
 
+def context_of(config: ml_collections.ConfigDict, images: Any, numbers: np.ndarray) -> Context:
+    """Returns what is given of images besides what was measured: labels as `sampling.label` says, or their own.
+
+    Raises:
+      InputError: the model needs more than is given.
+    """
+    label = None
+    if build.takes_labels(config) and config.sampling.label != ():
+        label = given.of_samples(config, 0, int(numbers[0]), len(numbers), None).label
+    return given.of_examples(config, images, numbers, label)
+
+
 def restore_images(model: TrainedModel, task: Task, folder: Folder) -> Rows:
     """Restores images; those that `folder`/pieces holds already are not restored again.
 
@@ -130,7 +154,7 @@ def restore_images(model: TrainedModel, task: Task, folder: Folder) -> Rows:
     def compute(first):
         numbers = np.arange(first, min(first + size, total))
         measured, masks = task.measured(model, numbers)
-        context = given.of_examples(config, task.images if task.whole else np.empty(0), numbers)
+        context = context_of(config, task.images, numbers)
         found: dict[str, list[Any]] = {"restored": [], "misfit": [], "evaluations": []}
         for j in range(config.restore.samples):
             options = {"seed": config.seed, "first": first, "answer": j}

@@ -92,7 +92,7 @@ def sample(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     _write_samples(model, folder, rows)
     if upsampler is not None:
         folder = results.upsampled_folder(workdir, model, upsampler, config.sampling.num_samples)
-        _write_samples(upsampler, folder, evaluation.draw_upsampled(upsampler, folder, rows["samples"], config.seed))
+        _write_samples(upsampler, folder, evaluation.draw_upsampled(upsampler, model, folder, rows["samples"]))
     return folder
 
 

@@ -24,7 +24,7 @@ from pfgm_jax import config as config_lib
 from pfgm_jax.bound_model import BoundModel
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.restorer import Restorer, create_restorer
+from pfgm_jax.restorer import MOST_ANSWERS, Restorer, create_restorer
 
 
 class TrainedModel(BoundModel):
@@ -213,15 +213,19 @@ class TrainedModel(BoundModel):
           samples: answers of each image; None for one, without an axis for it.
           seed: of the answers.
           label, cond, sampler: see `sample`; None for no label.
-          **options: other fields of `config.restore`, such as rule="pigdm", noise=5.0, factor=4.
+          **options: fields of `config.restore` that say how, such as rule="pigdm", noise=5.0, factor=4.
 
         Raises:
           InputError: the images, the mask or an option do not suit the model.
           SolveError: the ODE could not be solved.
         """
         seed, count = arguments.to_seed(seed), arguments.to_integer("samples", 1 if samples is None else samples, 1)
+        if count > MOST_ANSWERS:
+            raise InputError(f"samples is {count}; give at most {MOST_ANSWERS}")
         options = {name: arguments.to_hashable(value) for name, value in options.items()}
         rounded = arguments.to_array("the damaged images", damaged).dtype.kind in "iu"
+        for name, value in {"operator": operator, "sampler": sampler, **options}.items():
+            arguments.check_hashable(name, value)
         restorer = self._restorer(operator, sampler, rounded, tuple(sorted(options.items())))
         y, known = restorer.check(damaged, mask)
         context = given.of_images(self.config, len(y), NO_CONTEXT, label, cond)

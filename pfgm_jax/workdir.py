@@ -164,6 +164,8 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
 def load_upsampler(model: TrainedModel) -> TrainedModel | None:
     """Loads the model of `sampling.then`, which is conditioned on images such as another's samples; None without one.
 
+    The two must have the same units: grey level 3 of a sample is grey level 3 of a condition, whatever their ranges.
+
     Raises:
       InputError: there is no run, or its model is conditioned on other images, or on none.
     """
@@ -175,6 +177,12 @@ def load_upsampler(model: TrainedModel) -> TrainedModel | None:
     given = f"sampling.then is {name}, whose model"
     if not wanted:
         raise InputError(f"{given} is not conditioned on images; name the workdir of an upsampler")
+    factor = found.config.data.condition_factor
+    if factor and (h * factor, w * factor) != (height, width):
+        raise InputError(
+            f"{given} makes images of {height} x {width} from ones {factor} times as small, but the samples have {h} x "
+            f"{w}; name another"
+        )
     if wanted != c or height % h or width % w:
         raise InputError(
             f"{given} has images of {height} x {width} and is conditioned on {wanted} channels, but the samples are "

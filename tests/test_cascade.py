@@ -44,8 +44,9 @@ def runs(tmp_path_factory):
     """Workdirs of a base model of 4 x 4 pixels, of an upsampler to 8 x 8, and of a model without conditions."""
     folder = tmp_path_factory.mktemp("cascade")
     np.savez(folder / "small.npz", x=means(load_dataset("digits").train[:]).astype(np.uint8))
+    small = {"data.dataset": f"arrays:{folder / 'small.npz'}"}
     kinds = {
-        "base": {"data.dataset": f"arrays:{folder / 'small.npz'}", "data.uniform_dequantization": False},
+        "base": small,
         "upsampler": {"data.condition_factor": 2},
         "plain": {},
     }
@@ -96,10 +97,15 @@ def test_what_does_not_upsample_is_refused(runs, tmp_path):
             run_lib.sample(config_of(**overrides, **{"sampling.then": then}), base)
     rgb = tmp_path / "rgb.npz"
     np.savez(rgb, x=np.zeros((80, 8, 8, 3), np.uint8) + np.arange(80, dtype=np.uint8)[:, None, None, None])
-    other = {"data.dataset": f"arrays:{rgb}", "data.condition_factor": 4}
+    other = {"data.dataset": f"arrays:{rgb}", "data.condition_factor": 2}
     run_lib.train(config_of(**other), tmp_path / "rgb")
     with pytest.raises(InputError, match="is conditioned on 3 channels, but the samples are 4 x 4 x 1, which do"):
         run_lib.sample(config_of(**overrides, **{"sampling.then": str(tmp_path / "rgb")}), base)
+    run_lib.train(config_of(**{"data.condition_factor": 4}), tmp_path / "four")
+    with pytest.raises(
+        InputError, match="makes images of 8 x 8 from ones 4 times as small, but the samples have 4 x 4"
+    ):
+        run_lib.sample(config_of(**overrides, **{"sampling.then": str(tmp_path / "four")}), base)
     assert contents(base) == before
 
 

@@ -16,7 +16,7 @@ from pfgm_jax import results, sampling
 from pfgm_jax.context import Context
 from pfgm_jax.datasets import Scaling
 from pfgm_jax.errors import InputError
-from pfgm_jax.keys import Keys, sample_keys
+from pfgm_jax.keys import Keys, key_of_samples, sample_keys
 from pfgm_jax.metrics.paired import psnr_of_each
 from pfgm_jax.registry import OPERATORS, RULES
 from pfgm_jax.restoration.operators import Operator
@@ -121,9 +121,10 @@ def test_damaged_pictures_are_restored(workdir, tmp_path, test_digits):  # noqa:
 
 def test_rounded_values_have_the_noise_of_rounding_unless_they_are_the_images_own(model):
     noise = lambda operator, rounded, **given: create_restorer(model.config, operator, None, rounded, given).noise
-    assert noise("downscale", True) == noise("blur", True, noise=0.1) == pytest.approx(1 / np.sqrt(12))
+    assert noise("downscale", True) == pytest.approx(12**-0.5)
+    assert noise("blur", True, noise=0.5) == pytest.approx((0.5**2 + 1 / 12) ** 0.5)
     assert noise("downscale", False) == noise("crop", True) == noise("inpaint", True) == 0
-    assert noise("blur", True, noise=2.0) == 2
+    assert noise("blur", False, noise=2.0) == 2
 
 
 def test_the_library_restores_as_the_functions_do(model, test_digits):
@@ -139,10 +140,13 @@ def test_the_library_restores_as_the_functions_do(model, test_digits):
 
     known = np.where(mask[..., None], np.asarray(model.scaling.to_network(test_digits)), 0)
     method = around(model.method, Inpaint((8, 8, 1)), RULES["pigdm"]())
-    keys = sample_keys(Keys.from_seed(4).samples, 5)
+    keys = sample_keys(key_of_samples(Keys.from_seed(4).samples, given=False, restored=True), 5)
     context = Context(known=jnp.asarray(known), mask=jnp.asarray(mask[..., None]))
     x = sampling.sample(method, model.net, model.sampler, keys, context).x
     assert np.abs(np.asarray(model.scaling.to_stored(x)).astype(int) - found).max() <= 1
+    # The noise is not that of a sample with the same number and seed, which may be the image.
+    drawn = method.start(keys, context), model.method.prior_sample(sample_keys(Keys.from_seed(4).samples, 5))
+    assert np.abs(np.corrcoef(*(np.asarray(a).ravel() for a in drawn))[0, 1]) < 0.2
     # One mask for all, and several answers of which each has its own number.
     several = model.restore(damaged, operator="inpaint", mask=mask[0], rule="pigdm", seed=4, samples=3)
     assert several.shape == (3, *found.shape)
@@ -181,6 +185,21 @@ def test_units_are_those_of_the_data():
         stored = rng.integers(0, 17, (3, 2, 2, 2)) + scaling.lowest
         x = np.asarray(scaling.to_network(jnp.asarray(stored)))
         np.testing.assert_allclose(zero + unit * x, stored, atol=1e-3)
+
+
+def test_other_contents_of_a_file_are_other_results(workdir, tmp_path):  # noqa: F811
+    mask, kernel = np.zeros((8, 8)), np.eye(3)
+    mask[:4] = 1
+    folders = []
+    for content, rows in ((mask, kernel), (1 - mask, kernel[::-1])):
+        np.save(tmp_path / "mask.npy", content)
+        np.save(tmp_path / "kernel.npy", rows)
+        for options in (
+            {"restore.mask": str(tmp_path / "mask.npy")},
+            {"restore.operator": "blur", "restore.kernel": str(tmp_path / "kernel.npy")},
+        ):
+            folders.append(restored(workdir, **options, **{"restore.num_images": 2})[0])
+    assert len({*folders}) == 4
 
 
 def test_a_method_that_restores_is_found_beside_the_model(workdir):  # noqa: F811

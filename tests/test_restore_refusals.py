@@ -1,11 +1,13 @@
 """What cannot be restored is refused in one sentence, before anything is computed or written."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import pfgm_jax
 import run_lib
 from pfgm_jax.errors import InputError
+from pfgm_jax.registry import OPERATORS
 from pfgm_jax.trained_model import TrainedModel
 from tests.test_evaluation import own_cache, trained, workdir  # noqa: F401
 from tests.test_restore_mode import model, restored, test_digits  # noqa: F401
@@ -14,7 +16,7 @@ from tests.test_results import contents
 REFUSED = [
     ({"restore.operator": "erase"}, "restore.operator is 'erase'; choose one of inpaint, crop, grey, downscale, blur"),
     ({"restore.rule": "guess"}, "restore.rule is 'guess'; choose one of null_space, pigdm, dps, sdedit"),
-    ({"restore.noise": -1.0}, "restore.noise is -1.0; give a number of at least 0"),
+    ({"restore.noise": -1.0}, "restore.noise is -1.0; give a number of 0 to 1e9"),
     ({"restore.operator": "downscale", "restore.factor": 3}, "restore.factor is 3; it does not divide 8 x 8"),
     ({"restore.operator": "grey"}, "restore.operator is 'grey'; the images have one channel, and no colour to be"),
     ({"restore.mask": "no.png"}, "restore.mask is 'no.png'; there is no such file"),
@@ -50,11 +52,23 @@ CALLS = [
     (lambda m, x: m.restore(x, "denoise", mask=x > 0), "mask is given, but the operator is Denoise"),
     (lambda m, x: m.restore(x, "inpaint", mask=np.ones((4, 8))), "the mask has shape (4, 8), and the images 5 x 8 x 8"),
     (lambda m, x: m.restore(x, "downscale"), "the damaged images have shape (5, 8, 8, 1); of the model's images"),
-    (lambda m, x: m.restore(x, "denoise", noise=-1.0), "restore.noise is -1.0; give a number of at least 0"),
+    (lambda m, x: m.restore(x, "denoise", noise=-1.0), "restore.noise is -1.0; give a number of 0 to 1e9"),
     (lambda m, x: m.restore(x, "denoise", strenght=2.0), "restore.strenght is not a field of the config: did you mean"),
     (lambda m, x: m.restore(x, 7), "operator is 7; choose one of inpaint, crop, grey, downscale, blur, denoise"),
     (lambda m, x: m.restore(x, lambda v: v**2), "the operator is not linear"),
     (lambda m, x: m.restore(x * np.nan, "denoise"), "some values of the damaged images are not finite in float32"),
+    (lambda m, x: m.restore(x, "inpaint", mask=np.full((8, 8), np.nan)), "the mask has NaN or infinity"),
+    (lambda m, x: m.restore(x + np.uint8(99), "denoise"), "the damaged images have grey level "),
+    (lambda m, x: m.restore(x, "blur", extent=1e6), "restore.extent is 1000000.0; the images have 8 x 8 pixels"),
+    (lambda m, x: m.restore(x, "denoise", whole=True), "whole is an option of --mode restore alone; leave it out"),
+    (lambda m, x: m.restore(x, "denoise", rule=["pigdm"]), "restore.rule is ('pigdm',); "),
+    (lambda m, x: m.restore(x, {}), "operator is {}; give text, a number, a tuple or an array of numbers"),
+    (
+        lambda m, x: m.restore(x, OPERATORS["denoise"]((4, 4, 1))),
+        "operator is of images of (4, 4, 1), but the",
+    ),
+    (lambda m, x: m.restore(x, jnp.fft.fft2), "the operator makes complex64 of an image; give a function with float32"),
+    (lambda m, x: m.restore(x, lambda v: 0 * v), "the operator makes zeros of every image"),
     (lambda m, x: m.restore(x, "denoise", samples=0), "samples is 0; give an integer of at least 1"),
     (lambda m, x: m.restore(x, "denoise", label=3), "label is 3, but the model knows no labels"),
 ]

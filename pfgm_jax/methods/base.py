@@ -229,8 +229,11 @@ class Method(abc.ABC):
     def noisy(self, keys: Key[Array, " b"], x0: Float[Array, "b H W C"], t: Time) -> Float[Array, "b H W C"]:
         """Draws states at time t of given data, each from its own key: (1 - c ρ) x0 + ρ n, see `kernel` for n."""
         share, rho = self.coordinates(levels(t, x0))
-        noise = jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
-        return per_row(share, x0) * x0 + per_row(rho, x0) * noise
+        return per_row(share, x0) * x0 + per_row(rho, x0) * self.noise(keys)
+
+    def noise(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
+        """Draws noise n, each from its own key, of which no network has seen more than this."""
+        return jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
 
     def raised(self, keys: Key[Array, " b"], x: Float[Array, "b H W C"], t0: Time, t1: Time) -> Float[Array, "b H W C"]:
         """Leads states at time t0 to a later one t1, of more noise, at random: as `noisy` data at t1 are distributed.
@@ -246,8 +249,7 @@ class Method(abc.ABC):
         kept = share1 / share0
         gaussian = math.isinf(self.kernel_dimensions)
         added = jnp.sqrt(jnp.maximum(rho1**2 - (kept * rho0) ** 2, 0)) if gaussian else rho1 - kept * rho0
-        noise = jax.vmap(lambda key: kernel.noise(key, self.shape, self.kernel_dimensions))(keys)
-        return per_row(kept, x) * x + per_row(added, x) * noise
+        return per_row(kept, x) * x + per_row(added, x) * self.noise(keys)
 
     @abc.abstractmethod
     def velocity(

@@ -224,6 +224,12 @@ class Poisson(Method):
 
         return jax.vmap(draw)(keys)
 
+    def noise(self, keys: Key[Array, " b"]) -> Float[Array, "b H W C"]:
+        """Draws Cauchy noise, clipped in norm as the prior is."""
+        free = super().noise(keys)
+        most = self.upper_norm / self.z_max
+        return free * per_row(jnp.minimum(1.0, most / _norm(flatten(free))), free)
+
     def to_noise(self, x: Float[np.ndarray, "b H W C"]) -> Float[np.ndarray, "b H W C"]:
         """Keeps the direction of draws from the prior, and gives their norms the quantiles of normal noise's.
 

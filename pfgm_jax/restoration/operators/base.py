@@ -76,6 +76,10 @@ class Operator(abc.ABC):
         """Returns an image that shows what was measured, as a start; by default A⁺ y."""
         return self.pseudo_inverse(y)
 
+    def record(self) -> dict[str, str]:
+        """Returns what decides the operator besides its fields, as the content of a file that these name."""
+        return {}
+
     def of(self, context: Context) -> "Operator":
         """Returns the operator of some images, of which each may have been damaged otherwise."""
         del context

@@ -1,9 +1,9 @@
 """Blurred images: convolved with a kernel."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Inexact
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
+from pfgm_jax.folders import to_path
 from pfgm_jax.restoration.operators.base import Images, Measured, Number, Operator
 from pfgm_jax.restoration.operators.files import read_plane
 
@@ -50,13 +51,16 @@ class Blur(Operator):
         kernel = self.kernel
         if isinstance(kernel, str):
             if kernel in KERNELS:
+                if self.extent > max(self.shape[:2]):
+                    cure = f"the images have {self.shape[0]} x {self.shape[1]} pixels: give at most their longer side"
+                    raise FieldError("extent", self.extent, cure)
                 return
-            kernel = read_plane(Path(kernel), "kernel")
+            kernel = read_plane(to_path(kernel, "kernel"), "kernel")
         try:
             rows = np.asarray(kernel, np.float64)
         except (ValueError, TypeError):
             rows = np.empty(0)
-        if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all() or not rows.sum() > 0:
+        if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all() or not 0 < rows.sum() < math.inf:
             cure = "give gaussian, motion, a file, or rows of finite numbers with a positive sum"
             raise FieldError("kernel", self.kernel, cure)
         # Tuples, so that operators can be compared.
@@ -68,6 +72,10 @@ class Blur(Operator):
         if size[0] > height or size[1] > width:
             name = self.kernel if isinstance(self.kernel, str) else f"{size[0]} x {size[1]} pixels"
             raise FieldError("kernel", name, f"it is larger than the images, which have {height} x {width}")
+
+    def record(self) -> dict[str, str]:
+        """Returns the hash of a kernel's rows."""
+        return {} if isinstance(self.kernel, str) else {"kernel_hash": hashlib.sha256(self.rows.tobytes()).hexdigest()}
 
     @property
     def rows(self) -> Float[np.ndarray, "h w"]:

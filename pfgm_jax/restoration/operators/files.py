@@ -29,6 +29,7 @@ def read_plane(path: Path, field: str) -> Num[np.ndarray, "H W"]:
         found = reading.read_arrays(path, str(path), "save it again")
     except (BrokenImageError, InputError, OSError) as error:
         raise FieldError(field, str(path), f"it cannot be read ({error}): give a picture or a .npy file") from None
-    if isinstance(found, dict) or found.ndim != 2 or found.dtype.kind not in "buif" or not np.isfinite(found).all():
-        raise FieldError(field, str(path), "give a file with one array [H, W] of finite numbers")
-    return found
+    array = np.empty(0) if isinstance(found, dict) else found
+    if array.ndim == 2 and array.size and array.dtype.kind in "buif" and np.isfinite(array).all():
+        return array
+    raise FieldError(field, str(path), "give a file with one array [H, W] of finite numbers")

@@ -39,19 +39,29 @@ class Function(Operator):
                 f"the operator cannot be applied to an image of {self.shape} ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); give a function of one image that JAX can trace"
             ) from None
+        if self._measured.dtype != jnp.float32:
+            raise InputError(
+                f"the operator makes {self._measured.dtype} of an image; give a function with float32 values, such as "
+                "the real and the imaginary parts of complex ones"
+            )
         if not shape or 0 in shape:
             raise InputError(f"the operator makes an array of shape {shape} of an image; give one with some values")
         rng = np.random.default_rng(0)
         a, b = (jnp.asarray(rng.normal(size=(1, *self.shape)), jnp.float32) for _ in range(2))
         parts = self.apply(a) - 2 * self.apply(b)
+        if not np.abs(parts).max() > 0:
+            raise InputError("the operator makes zeros of every image; give a function that measures something")
         if not np.abs(self.apply(a - 2 * b) - parts).max() <= LINEAR * np.abs(parts).max():
             raise InputError("the operator is not linear; give a function with A(x - 2 y) = A(x) - 2 A(y)")
 
     @property
     def measured_shape(self) -> tuple[int, ...]:
         """The shape of what the function makes of an image."""
-        found: Any = jax.eval_shape(self.function, jax.ShapeDtypeStruct(self.shape, jnp.float32))
-        return tuple(found.shape)
+        return tuple(self._measured.shape)
+
+    @property
+    def _measured(self) -> Any:
+        return jax.eval_shape(self.function, jax.ShapeDtypeStruct(self.shape, jnp.float32))
 
     def apply(self, x: Images) -> Measured:
         """Applies the function to each image."""

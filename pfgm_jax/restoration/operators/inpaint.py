@@ -1,8 +1,8 @@
 """Pixels that are missing: each image has a mask of those that are known."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool
 from pfgm_jax import ranges
 from pfgm_jax.context import Context
 from pfgm_jax.errors import FieldError
+from pfgm_jax.folders import to_path
 from pfgm_jax.restoration.operators.base import Images, Measured, Operator
 from pfgm_jax.restoration.operators.crop import check_rectangle
 from pfgm_jax.restoration.operators.files import read_plane
@@ -42,6 +43,7 @@ class Inpaint(Operator):
             if not 0 < mask < 1:
                 raise FieldError("mask", mask, "give the share of pixels that are missing, above 0 and below 1")
         elif isinstance(mask, tuple | list):
+            object.__setattr__(self, "mask", tuple(mask))
             check_rectangle("mask", tuple(mask), self.shape)
             if not mask:
                 raise FieldError("mask", mask, "give a share, (top, left, height, width) or a file")
@@ -68,6 +70,12 @@ class Inpaint(Operator):
             raise ValueError("this operator has no masks yet; see `of`")
         return self.known
 
+    def record(self) -> dict[str, str]:
+        """Returns the hash of the mask, if it is a file's."""
+        if not isinstance(self.mask, str):
+            return {}
+        return {"mask_hash": hashlib.sha256(np.packbits(self.draw_masks(0, 0, 1)).tobytes()).hexdigest()}
+
     def draw_masks(self, seed: int, first: int, n: int) -> Bool[np.ndarray, "n H W 1"]:
         """Returns the masks of images number `first` to `first + n`; each depends on the seed and its number alone.
 
@@ -76,11 +84,15 @@ class Inpaint(Operator):
         """
         height, width, _ = self.shape
         if isinstance(self.mask, str):
-            plane = read_plane(Path(self.mask), "mask")
-            known = plane >= WHITE if plane.dtype == np.uint8 and plane.max() > 1 else plane > 0
+            path = to_path(self.mask, "mask")
+            plane = read_plane(path, "mask")
+            known = plane > 0 if path.suffix == ".npy" else plane >= WHITE
             if known.shape != (height, width):
                 size = " x ".join(map(str, known.shape))
                 raise FieldError("mask", self.mask, f"it has {size} pixels, and the images {height} x {width}")
+            if known.all() or not known.any():
+                all_is = "known" if known.any() else "missing"
+                raise FieldError("mask", self.mask, f"all of it is {all_is}: give another mask")
             return np.repeat(known[None, ..., None], n, axis=0)
         if isinstance(self.mask, tuple | list):
             top, left, tall, wide = self.mask

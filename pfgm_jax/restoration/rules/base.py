@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pfgm_jax.restoration.operators.base import Images, Measured, Operator
@@ -34,6 +35,17 @@ class Seen(NamedTuple):
     def over_measured(self, numbers: Float[Array, "b 1 1 1"]) -> Float[Array, "b *ones"]:
         """Reshapes one number a row so that it multiplies the residual."""
         return numbers.reshape(-1, *[1] * (self.residual.ndim - 1))
+
+
+# Largest root mean square of a change that follows from derivatives, in network units: about the distance between data
+# that have nothing in common.
+LARGEST = 2.0
+
+
+def limited(change: Images) -> Images:
+    """Shortens changes of D that no data need, as a network's derivatives may ask for where it has not learned."""
+    size = jnp.sqrt(jnp.mean(change**2, axis=(1, 2, 3), keepdims=True))
+    return change * jnp.minimum(1.0, LARGEST / jnp.maximum(size, LARGEST))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from pfgm_jax import ranges
 from pfgm_jax.restoration.operators.base import Images
-from pfgm_jax.restoration.rules.base import Rule, Seen
+from pfgm_jax.restoration.rules.base import Rule, Seen, limited
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,4 +38,4 @@ class DPS(Rule):
         uncertain = jnp.sqrt(seen.over_measured(seen.data_variance))
         size = jnp.maximum(jnp.sqrt(jnp.mean(seen.residual**2, axis=axes, keepdims=True)), uncertain)
         weighed = seen.residual / (seen.noise_variance + size * uncertain / self.strength)
-        return seen.share * seen.variance * seen.pull(seen.operator.transpose(weighed))
+        return limited(seen.share * seen.variance * seen.pull(seen.operator.transpose(weighed)))

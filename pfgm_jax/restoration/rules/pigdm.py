@@ -1,7 +1,7 @@
 """Pseudo-inverse guidance, ΠGDM (Song, Vahdat, Mardani & Kautz, ICLR 2023)."""
 
 from pfgm_jax.restoration.operators.base import Images
-from pfgm_jax.restoration.rules.base import Rule, Seen
+from pfgm_jax.restoration.rules.base import Rule, Seen, limited
 
 
 class PiGDM(Rule):
@@ -17,4 +17,4 @@ class PiGDM(Rule):
         """Computes what is added to D; see `Rule`."""
         signal = seen.over_measured(seen.data_variance)
         weighed = seen.operator.inverse(seen.residual, signal, seen.noise_variance)
-        return seen.share * seen.variance * seen.pull(seen.operator.transpose(weighed))
+        return limited(seen.share * seen.variance * seen.pull(seen.operator.transpose(weighed)))
