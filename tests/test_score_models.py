@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import run_lib
@@ -25,7 +24,7 @@ from pfgm_jax.registry import METHODS
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
 from pfgm_jax.training.state import create_optimizer, create_state
-from tests.test_parity import to_theirs
+from tests.test_parity import to_theirs, with_gradients
 from tests.test_run_lib import small_digits
 from tests.test_score_records import images
 
@@ -110,16 +109,6 @@ def with_draws(method, time, noise):
             return self.pair_at(data, time, noise, context, field)
 
     return Recorded(**{field.name: getattr(method, field.name) for field in dataclasses.fields(method)})
-
-
-def with_gradients(optimizer):
-    """The optimizer, whose state holds beside its own the gradients that it was given."""
-
-    def update(grads, state, params=None):
-        updates, own = optimizer.update(grads, state[0], params)
-        return updates, (own, grads)
-
-    return optax.GradientTransformation(lambda params: (optimizer.init(params), params), update)
 
 
 @pytest.mark.parametrize("name", ["vp_c", "ve_c"])
