@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -41,9 +40,9 @@ def to_theirs(tree, tensors, names) -> list[np.ndarray]:
 def with_gradients(optimizer):
     """The optimizer, whose state holds beside its own the gradients that it was given."""
 
-    def update(grads, state, params=None):
-        updates, own = optimizer.update(grads, state[0], params)
-        return updates, (own, grads)
+    def update(updates, state, params=None):
+        steps, own = optimizer.update(updates, state[0], params)
+        return steps, (own, updates)
 
     return optax.GradientTransformation(lambda params: (optimizer.init(params), params), update)
 
@@ -143,7 +142,7 @@ def opened(digits_run):
     assert step == 3000
     # Compiled functions that call it need not trace it again.
     apply = jax.jit(models.create_model(config).apply)
-    return ml_collections.FrozenConfigDict(config), lambda x, z, _=None: apply({"params": params}, x, z)
+    return config, lambda x, z, _=None: apply({"params": params}, x, z)
 
 
 def images(name) -> np.ndarray:
@@ -180,7 +179,7 @@ SOLVES = [
 @pytest.mark.parametrize(("solver", "bounds", "evaluations"), SOLVES)
 def test_samples_of_the_digits_model_are_those_of_the_release(opened, solver, bounds, evaluations):
     config, net = opened
-    config = config.as_configdict()
+    config = config.copy_and_resolve_references()
     config.sampling.ode_solver, config.sampling.N = solver, 20
     method, sampler = build.create_method(config), build.create_ode_solver(config)
     solution = jax.jit(lambda x: decode(method, net, x, sampler))(images("x0")).check()
