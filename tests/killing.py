@@ -159,14 +159,15 @@ class Evaluating:
         return {field: value for field, value in report.items() if field != "samples_per_second"}
 
 
-def kill_and_finish(folder, kills, seed=0):
+def kill_and_finish(folder, kills, seed=0, kinds=(Training, Evaluating)):
     """Asserts that runs that were killed so many times, by turns, end as if left alone; returns what happened."""
     rng = random.Random(seed)
-    victims = [Training(folder / "trained"), Evaluating(folder / "evaluated")]
+    victims = [kind(folder / kind.__name__.lower()) for kind in kinds]
     for i in range(kills):
         victims[i % len(victims)].kill(rng)
     ends = " and ".join(victim.finish() for victim in victims)
-    return f"{kills} kills of training and evaluation by turns, {ends} equal those of undisturbed ones, bit for bit"
+    names = " and ".join(kind.__name__.lower() for kind in kinds)
+    return f"{kills} kills of {names} by turns, {ends} equal those of undisturbed ones, bit for bit"
 
 
 def main():

@@ -66,8 +66,9 @@ def digits_network():
     with tempfile.TemporaryDirectory() as folder:
         path = torch_format.write(Path(folder) / "digits.pth", torch_format.checkpoint(tensors))
         params, *_ = convert.convert_checkpoint(path, config)
-    model = models.create_model(config)
-    return lambda x, z, _=None: jnp.asarray(model.apply({"params": params}, x, z))
+    # Compiled functions that call it need not trace it again.
+    apply = jax.jit(models.create_model(config).apply)
+    return lambda x, z, _=None: jnp.asarray(apply({"params": params}, x, z))
 
 
 def recorded_images(name):

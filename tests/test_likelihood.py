@@ -49,7 +49,7 @@ def test_field_of_gaussian_data_is_that_of_its_definition(x, z):
     np.testing.assert_allclose(-z * v[:-1] / v[-1], E_x, rtol=1e-4)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 16, 191, 192])
+@pytest.mark.parametrize("dim", [1, 2, 16, 191])
 def test_bits_of_gaussian_data_are_the_true_ones(dim):
     method = exact_method(dim)
 

@@ -95,8 +95,8 @@ def test_a_combination_of_kept_profiles_is_near_the_one_that_is_wanted():
 def config_of(*lengths):
     config = small_digits()
     config.model.ema_profiles = lengths
-    config.training.n_iters = config.training.eval_freq = 240
-    config.training.snapshot_freq, config.optim.warmup = 20, 10
+    config.training.n_iters = config.training.eval_freq = 120
+    config.training.snapshot_freq, config.optim.warmup = 10, 10
     return config
 
 
@@ -116,7 +116,7 @@ def test_reconstructed_averages_are_those_that_were_tracked(runs):
         found, _ = averaging.reconstruct(folder / "0.05-0.1", length)
         off, distance = (np.linalg.norm(flat(a) - flat(tracked)) for a in (found.ema_params, state.params))
         assert off < 0.01 * distance
-    found, _ = averaging.reconstruct(folder / "0.05-0.1", 0.1, step=240)
+    found, _ = averaging.reconstruct(folder / "0.05-0.1", 0.1, step=120)
     np.testing.assert_allclose(flat(found.ema_params), flat(averaging.averages_of(state)[1]), atol=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_the_command_makes_a_run_of_it(runs, tmp_path):
     command = ["ema", "--workdir", str(folder / "0.05-0.1"), "--length", "0.07", "--output", str(made)]
     done = subprocess.run([sys.executable, "-m", "pfgm_jax", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "The average of length 0.07 after step 240, from those of 12 checkpoints" in done.stderr
+    assert "The average of length 0.07 after step 120, from those of 12 checkpoints" in done.stderr
     assert "Its weights are off" not in done.stderr
     expected, _ = averaging.reconstruct(folder / "0.05-0.1", 0.07)
     model = pfgm_jax.load(made)
@@ -138,8 +138,8 @@ def test_the_command_makes_a_run_of_it(runs, tmp_path):
     assert run_lib.sample(config, made).is_dir()
     # It can be trained further, from the raw parameters.
     config = config_of(*KEPT[0])
-    config.training.n_iters = 241
-    assert int(run_lib.train(config, made).step) == 241
+    config.training.n_iters = 121
+    assert int(run_lib.train(config, made).step) == 121
 
 
 def test_an_average_that_few_checkpoints_do_not_make_is_reported(runs, tmp_path, caplog):
@@ -170,7 +170,7 @@ def test_what_cannot_be_reconstructed_is_refused(runs, tmp_path):
     state, config = averaging.reconstruct(folder / "0.05-0.1", 0.1)
     kept = state.opt_state[-1]._replace(count=np.int32(0))
     workdir.write_new(tmp_path / "begun", dataclasses.replace(state, opt_state=(*state.opt_state[:-1], kept)), config)
-    with pytest.raises(InputError, match="the checkpoint of step 240 in .*begun holds no averages yet; train further"):
+    with pytest.raises(InputError, match="the checkpoint of step 120 in .*begun holds no averages yet; train further"):
         averaging.reconstruct(tmp_path / "begun", 0.1)
     with pytest.raises(InputError, match="--output is .*plain, which is a file or not empty; name a new folder"):
         workdir.check_new(tmp_path / "plain", "--output")

@@ -45,8 +45,9 @@ def test_the_trace_is_that_of_the_jacobian(setup):
     x, params, score = setup
     one = lambda x, i: score(params)(jnp.broadcast_to(x, (ROWS, 1, 1, DIM)))[i].ravel()
     found = score_matching.loss("trace", score(params), x, x)
+    jacobian_of = jax.jit(lambda x, i: jax.jacobian(lambda flat: one(flat.reshape(1, 1, 1, DIM), i))(x.ravel()))
     for i in range(ROWS):
-        jacobian = jax.jacobian(lambda flat, i=i: one(flat.reshape(1, 1, 1, DIM), i))(x[i].ravel())
+        jacobian = jacobian_of(x[i], i)
         value = one(x[i][None], i)
         np.testing.assert_allclose(found[i], 0.5 * value @ value + jnp.trace(jacobian), rtol=2e-4, atol=1e-5)
 

@@ -50,7 +50,16 @@ def case(name: str) -> tuple[ScoreSDE, Any]:
     model: Any = models.create_model(config)
     of_config = build.create_method(config)
     assert isinstance(of_config, ScoreSDE)
-    return of_config, lambda x, level, context=NO_CONTEXT: model.apply({"params": average}, x, level, context)
+    # Compiled functions that call it need not trace it again.
+    apply = jax.jit(model.apply)
+    return of_config, lambda x, level, context=NO_CONTEXT: apply({"params": average}, x, level, context)
+
+
+@functools.cache
+def score(name: str):
+    """The score at one time, compiled once for all tests."""
+    method, net = case(name)
+    return jax.jit(lambda x, t: method.score_of_noisy(net, x, t))
 
 
 def from_one_hundredth(times) -> np.ndarray:
@@ -96,10 +105,10 @@ def test_labels_scores_and_drifts_are_those_of_the_release(name):
     at = lambda key: record(name, "release")[key]
     t, x = jnp.asarray(at("score/t")), images(at("score/x"))
     np.testing.assert_allclose(method.label(t), at("score/labels"), rtol=2e-6)
-    one = lambda f: jax.jit(lambda x, t: f(method, net, x[None], t)[0])
     late = from_one_hundredth(t)
-    for ours, theirs in ((ScoreSDE.score_of_noisy, "score/score"), (flow_drift, "ode/drift")):
-        found = np.stack([one(ours)(x[i], t[i]) for i in range(len(t))])
+    drift = jax.jit(lambda x, t: flow_drift(method, net, x, t))
+    for ours, theirs in ((score(name), "score/score"), (drift, "ode/drift")):
+        found = np.concatenate([ours(x[i : i + 1], t[i]) for i in range(len(t))])
         expected = np.asarray(images(at(theirs)))
         # Where a drift is the small difference of two terms, in units of these.
         terms = (
@@ -162,9 +171,9 @@ RUNS = [(name, which, run) for name in CASES for which in ("release", "score_sde
 @pytest.mark.parametrize(("name", "which", "run"), RUNS)
 def test_predictors_and_correctors_step_by_step(name, which, run):
     """Whole runs on the recorded times with the recorded noise, and single updates at five times."""
-    method, net = case(name)
+    method, _ = case(name)
     of = record(name, which)
-    evaluate = jax.jit(lambda x, t: method.score_of_noisy(net, x, t))
+    evaluate = score(name)
     if f"step/{run}/x" in of.files:
         sampler = sampler_of(run, int(of["step/N"]))
         for i, t in enumerate(of["step/t"]):
@@ -201,7 +210,7 @@ def test_rk45_ends_where_the_release_does(name):
     bound = max(1e-3, 30 * float(of["ode/sensitivity"]))
     for denoise, kind, scale in ((False, "plain", end), (True, "denoised", 1.0)):
         this = dataclasses.replace(method, noise_removal=denoise)
-        solve = thorough_jit(lambda x, this=this: solver(this, net, x, jax.random.split(jax.random.key(0), 3)))
+        solve = jax.jit(lambda x, this=this: solver(this, net, x, jax.random.split(jax.random.key(0), 3)))
         found = solve(images(of["ode/x0"]) / alpha)
         assert np.asarray(found.ok).all()
         ours = unscaled(scale * np.asarray(found.x))
