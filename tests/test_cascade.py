@@ -102,9 +102,7 @@ def test_what_does_not_upsample_is_refused(runs, tmp_path):
     with pytest.raises(InputError, match="is conditioned on 3 channels, but the samples are 4 x 4 x 1, which do"):
         run_lib.sample(config_of(**overrides, **{"sampling.then": str(tmp_path / "rgb")}), base)
     run_lib.train(config_of(**{"data.condition_factor": 4}), tmp_path / "four")
-    with pytest.raises(
-        InputError, match="makes images of 8 x 8 from ones 4 times as small, but the samples"
-    ):
+    with pytest.raises(InputError, match="makes images of 8 x 8 from ones 4 times as small, but the samples"):
         run_lib.sample(config_of(**overrides, **{"sampling.then": str(tmp_path / "four")}), base)
     assert contents(base) == before
 
