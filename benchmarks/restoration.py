@@ -25,10 +25,11 @@ from pfgm_jax.commands import command_line
 from pfgm_jax.context import Context
 from pfgm_jax.datasets import prepare
 from pfgm_jax.metrics.paired import psnr_of_each
+from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.restorer import Restorer
 from pfgm_jax.trained_model import TrainedModel
 
-IMAGES, SHOWN = 64, 8
+IMAGES, SHOWN = {"digits": 64, "fashion_mnist": 16}, 8
 STEPS, RESAMPLINGS = 30, 5
 NEAREST_OF = 10_000
 # Noise is a share of the range of grey levels.
@@ -117,22 +118,23 @@ def without_a_model(
 
 def compare(name: str, model: TrainedModel, dataset: datasets.Dataset, folder: Path) -> list[str]:
     """Restores by every rule; returns lines of a table, and draws the first images."""
-    truth = dataset.test[:IMAGES]
+    count = IMAGES[name]
+    truth = dataset.test[:count]
     x = np.asarray(model.scaling.to_network(jnp.asarray(truth)))
     train = np.asarray(model.scaling.to_network(jnp.asarray(dataset.train[:NEAREST_OF])))
     span = model.config.data.levels - 1.0
     psnr = lambda found: psnr_of_each(np.asarray(model.scaling.to_stored(jnp.asarray(found))), truth, span).mean()
     columns = ["mean", "nearest", *RULES]
-    lines = [f"{name}, {IMAGES} images", f"{'':20}" + "".join(f"{column:>18}" for column in columns)]
+    lines = [f"{name}, {count} images", f"{'':20}" + "".join(f"{column:>18}" for column in columns)]
     for what, operator in OPERATORS.items():
         cells, drawn = [], []
         for rule in RULES.values():
-            config = with_options(model, operator, rule, span)
-            if not build.create_sampler(config).supports(model.method):
+            if "sampler" in rule and not SAMPLERS[rule["sampler"]].supports(model.method):
                 cells.append(f"{'-':>18}")
                 continue
+            config = with_options(model, operator, rule, span)
             restorer = Restorer(config)
-            mask = restorer.masks(0, 0, IMAGES)
+            mask = restorer.masks(0, 0, count)
             y = restorer.damage(x, mask, 0, 0)
             context = Context()
             list(restorer.restore(model.params, y, mask, context))  # compiles
