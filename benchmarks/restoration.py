@@ -1,6 +1,6 @@
 """Restores held-out digits and clothing by every rule, beside what needs no model, and draws some.
 
-    python -m benchmarks.restoration [--data digits fashion_mnist] [--folder runs/restoration] [--pictures docs]
+    python -m benchmarks.restoration [--data digits fashion_mnist] [--operators NAME ...] [--pictures docs]
 
 Digits are restored by the perceptron of configs/digits_mlp.py (PFGM), Fashion-MNIST (of Debian's package
 dataset-fashion-mnist, or downloaded) by a small U-Net (PFGM++, D = 128); both are trained first, or trained on. For
@@ -116,7 +116,7 @@ def without_a_model(
     return np.asarray(filled), train[nearest]
 
 
-def compare(name: str, model: TrainedModel, dataset: datasets.Dataset, folder: Path) -> list[str]:
+def compare(name: str, model: TrainedModel, dataset: datasets.Dataset, folder: Path, operators: list[str]) -> list[str]:
     """Restores by every rule; returns lines of a table, and draws the first images."""
     count = IMAGES[name]
     truth = dataset.test[:count]
@@ -126,7 +126,8 @@ def compare(name: str, model: TrainedModel, dataset: datasets.Dataset, folder: P
     psnr = lambda found: psnr_of_each(np.asarray(model.scaling.to_stored(jnp.asarray(found))), truth, span).mean()
     columns = ["mean", "nearest", *RULES]
     lines = [f"{name}, {count} images", f"{'':20}" + "".join(f"{column:>18}" for column in columns)]
-    for what, operator in OPERATORS.items():
+    for what in operators:
+        operator = OPERATORS[what]
         cells, drawn = [], []
         for rule in RULES.values():
             if "sampler" in rule and not SAMPLERS[rule["sampler"]].supports(model.method):
@@ -158,6 +159,7 @@ def main() -> None:
     """Trains, restores, prints tables and draws pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["digits", "fashion_mnist"])
+    parser.add_argument("--operators", nargs="+", choices=OPERATORS, default=[*OPERATORS])
     parser.add_argument("--folder", type=Path, default=Path("runs/restoration"))
     parser.add_argument("--pictures", type=Path, default=Path("runs/restoration"))
     parser.add_argument("--steps", type=int, default=0, help="of training; 0 for the config's")
@@ -173,7 +175,8 @@ def main() -> None:
         run_lib.train(config, workdir)
         print(f"{name}: trained to step {config.training.n_iters} in {time.perf_counter() - start:.0f} s", flush=True)
         model = pfgm_jax.load(workdir)
-        tables += compare(name, model, build.load_dataset(model.config), arguments.pictures)
+        dataset = build.load_dataset(model.config)
+        tables += compare(name, model, dataset, arguments.pictures, arguments.operators)
     print("\n".join(tables))
 
 
