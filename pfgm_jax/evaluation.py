@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Num
 
 from pfgm_jax import build, datasets, given, metrics, sharding
+from pfgm_jax.context import Context
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.folders import Folder, to_path
 from pfgm_jax.keys import Keys, sample_keys
@@ -47,10 +48,16 @@ def draw_samples(model: TrainedModel, folder: Folder, n: int) -> Rows:
       WorkdirInUseError: another process is drawing them.
       SolveError: the ODE could not be solved.
     """
+    return _samples_in_pieces(model, folder, n, model.config.seed, lambda first, size: None)
+
+
+def _samples_in_pieces(
+    model: TrainedModel, folder: Folder, n: int, seed: int, context: Callable[[int, int], Context | None]
+) -> Rows:
     size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
 
     def compute(first):
-        batch = _draw_piece(model, size, first, n)
+        batch = _draw_piece(model, size, first, n, seed, context(first, size))
         return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
 
     return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
@@ -70,23 +77,21 @@ def draw_upsampled(model: TrainedModel, base: TrainedModel, folder: Folder, imag
       SolveError: the ODE could not be solved.
     """
     n, seed = len(images), base.config.seed
-    size = Devices.all().round_up(min(model.config.sampling.batch_size, n))
     labels = labels_of_samples(base, n) if build.takes_labels(model.config) else None
 
-    def compute(first):
+    def context(first: int, size: int) -> Context:
         rows = np.minimum(np.arange(first, first + size), n - 1)
         label = None if labels is None else labels[rows]
-        context = given.of_samples(model.config, seed, first, size, None, label, images[rows])
-        (batch,) = model.draw(size, seed, first, context)
-        Solution(*(part[: n - first] for part in batch)).check(first)
-        return {"samples": np.asarray(model.scaling.to_stored(batch.x)), "evaluations": np.asarray(batch.evaluations)}
+        return given.of_samples(model.config, seed, first, size, None, label, images[rows])
 
-    return rows_in_pieces(folder / "pieces", n, size, compute, "sample")
+    return _samples_in_pieces(model, folder, n, seed, context)
 
 
-def _draw_piece(model: TrainedModel, size: int, first: int, n: int) -> Solution:
+def _draw_piece(
+    model: TrainedModel, size: int, first: int, n: int, seed: int, context: Context | None = None
+) -> Solution:
     """Draws samples number `first` to `first + size`; checks those of the first n."""
-    (batch,) = model.draw(size, model.config.seed, first)
+    (batch,) = model.draw(size, seed, first, context)
     Solution(*(part[: n - first] for part in batch)).check(first)
     return batch
 
@@ -106,12 +111,17 @@ def draw_pairs(model: TrainedModel, folder: Folder, n: int) -> Rows:
     key = Keys.from_seed(model.config.seed).samples
 
     def compute(first):
-        batch = _draw_piece(model, size, first, n)
+        batch = _draw_piece(model, size, first, n, model.config.seed)
         with named_by(model.method.fields):
             noise = model.method.to_noise(np.asarray(model.method.prior_sample(sample_keys(key, size, first))))
         return {"noise": noise, "data": np.asarray(batch.x)}
 
     return rows_in_pieces(folder / "pieces", n, size, compute, "pair")
+
+
+def span_of(config: ml_collections.ConfigDict, images: Num[np.ndarray, "n H W C"]) -> float:
+    """Returns the highest value less the lowest: of grey levels, or of the images themselves where there are none."""
+    return config.data.levels - 1.0 if config.data.levels else float(images.max() - images.min()) or 1.0
 
 
 def _of_class(samples: Num[np.ndarray, "n H W C"], compare: Comparison) -> dict[str, Any]:
@@ -141,8 +151,7 @@ def quality_of_samples(
     found: dict[str, Any] = compare(rows["samples"])
     if model.examples is not None and config.data.condition_channels:
         targets = model.examples[np.arange(len(rows["samples"])) % len(model.examples)]
-        span = config.data.levels - 1.0 if config.data.levels else float(targets.max() - targets.min())
-        found |= metrics.evaluate_paired(rows["samples"], targets, span)
+        found |= metrics.evaluate_paired(rows["samples"], targets, span_of(config, targets))
     if labels is not None:
         found["classes"] = {label: _of_class(rows["samples"][labels == label], c) for label, c in of_class.items()}
     speeds = rows["lengths"] / rows["seconds"]

@@ -62,27 +62,44 @@ def named_images(
         check_data_of_model(config, dataset)
         split = getattr(dataset, name)
         return split if count is None else split.first(count), None
+    images, files = read_images(config, name, count, field)
+    shape = build.image_shape(config)
+    if images.shape[1:] != shape:
+        path = name.partition(":")[2]
+        raise InputError(f"{field} names {path}, whose images have shape {images.shape[1:]}; the model's have {shape}")
+    stored = arguments.to_images(images[:], shape, build.create_scaling(config))
+    if not isinstance(images, datasets.Split):
+        return stored, files
+    given.check_examples(config, images)
+    return images, files
+
+
+def read_images(
+    config: ml_collections.ConfigDict, name: str, count: int | None, field: str
+) -> tuple[np.ndarray | datasets.Split, tuple[str, ...] | None]:
+    """Reads images of any size from files, as they are, and the file of each if it has one.
+
+    Args:
+      config: of a model, whose fields are filled in.
+      name: folder:PATH or arrays:PATH.
+      count, field: see `named_images`.
+
+    Raises:
+      InputError: there are none, one cannot be read, or pictures have fewer bits than the model's images.
+    """
     kind, _, path = name.partition(":")
-    scaling, shape = build.create_scaling(config), build.image_shape(config)
-    if kind == "folder" and path and scaling.stored_dtype != np.uint8:
+    dtype = build.create_scaling(config).stored_dtype
+    if kind == "folder" and path and dtype != np.uint8:
         raise InputError(
-            f"{field} names {path}, whose pictures are read in 8 bits, but the model has "
-            f"{scaling.stored_dtype}; give arrays:PATH"
+            f"{field} names {path}, whose pictures are read in 8 bits, but the model has {dtype}; give arrays:PATH"
         )
     if kind == "folder" and path:
         # What is measured refers to the original images, so images of another size are not resized.
         pictures = PictureFolder(to_path(path, field))
-        if pictures.shape[1:] != shape:
-            raise InputError(
-                f"{field} names {path}, whose images have shape {pictures.shape[1:]}; the model's have {shape}"
-            )
-        return arguments.to_images(pictures[:count], shape, scaling), pictures.files[:count]
+        return pictures[:count], pictures.files[:count]
     if kind == "arrays" and path:
         examples = read_examples(to_path(path, field), f"{field} names {path}")
-        split = examples.split(np.arange(examples.x.shape[0])[:count])
-        arguments.to_images(split[:], shape, scaling)
-        given.check_examples(config, split)
-        return split, None
+        return examples.split(np.arange(examples.x.shape[0])[:count]), None
     raise InputError(f"{field} is {shown(name)}; choose test, train, folder:PATH or arrays:PATH")
 
 

@@ -19,16 +19,15 @@ from pfgm_jax.errors import InputError, named_by, shown
 from pfgm_jax.generator import Generator
 from pfgm_jax.registry import OPERATORS, RULES
 from pfgm_jax.restoration import measured, restored
+from pfgm_jax.restoration.measured import MOST_IMAGES
 from pfgm_jax.restoration.operators import Function, Operator
 from pfgm_jax.restoration.operators.inpaint import Inpaint
 from pfgm_jax.restoration.rules import Rule
 
-# Answer j of image i is sample number i + j * MOST_IMAGES, so that it depends on nothing but i, j and the seed.
-MOST_IMAGES, MOST_ANSWERS = 2**20, 2**11
+# Of an image. Answer j of image i is sample number i + j * MOST_IMAGES, so that it depends on i, j and the seed alone.
+MOST_ANSWERS = 2**11
 # Standard deviation of what is rounded to integers.
 ROUNDING = 12**-0.5
-
-
 # Fields of `config.restore` that say what the mode restores.
 OF_THE_MODE = {"images", "num_images", "whole", "samples"}
 
@@ -131,9 +130,8 @@ class Restorer:
         self._check_operator(config)
         # That of rounding comes to that of the measurement.
         self.noise = math.hypot(config.restore.noise, ROUNDING if rounded and not self.operator.keeps_values else 0)
-        noise = self.noise
         method = build.create_guided_method(config)
-        of_channels = tuple((noise / self._unit).tolist())
+        of_channels = tuple((self.noise / self._unit).tolist())
         with named_by({"start": "restore.start"}):
             made = restored(method, self.operator, create_rule(config), of_channels, config.restore.start)
         sampler = build.create_sampler(config)
@@ -179,18 +177,13 @@ class Restorer:
         self, y: Any, mask: Any, what: str = "the damaged images"
     ) -> tuple[Num[np.ndarray, "n *measured"], Bool[np.ndarray, "n H W 1"] | None]:
         """Returns what was measured of images, and their masks, as arrays; see `restoration.measured.check`."""
-        if len(found := to_array(what, y)) > MOST_IMAGES:
-            raise InputError(f"{what} are {len(found)}; give at most {MOST_IMAGES} at a time")
-        return measured.check(self.operator, self.generator.scaling, found, mask, what)
+        return measured.check(self.operator, self.generator.scaling, to_array(what, y), mask, what)
 
     # Damage
 
     def masks(self, seed: int, first: int, n: int) -> Bool[np.ndarray, "n H W 1"] | None:
         """Returns the masks of images number `first` to `first + n`; None if the operator has none."""
-        if not isinstance(self.operator, Inpaint):
-            return None
-        with named_by(self.operator.fields):
-            return self.operator.draw_masks(seed, first, n)
+        return self.operator.draw_masks(seed, first, n) if isinstance(self.operator, Inpaint) else None
 
     def damage(
         self, x: Float[np.ndarray, "n H W C"], mask: Bool[np.ndarray, "n H W 1"] | None, seed: int, first: int
@@ -255,12 +248,9 @@ class Restorer:
             x = np.asarray(found.x)
             of = None if mask is None else mask[rows]
             away = (np.asarray(self._measured(jnp.asarray(x), of)) - known[rows]) * self._unit
-            if of is not None:
-                share = np.broadcast_to(of, away.shape).reshape(len(x), -1).mean(axis=1)
-            else:
-                share = np.ones(len(x))
-            squares = (away.astype(np.float64) ** 2).reshape(len(x), -1).mean(axis=1)
-            yield done, Answers(x, np.asarray(found.evaluations), np.sqrt(squares / np.maximum(share, 1e-12)))
+            squares = (away.astype(np.float64) ** 2).reshape(len(x), -1).sum(axis=1)
+            values = np.broadcast_to(True if of is None else of, away.shape).reshape(len(x), -1).sum(axis=1)
+            yield done, Answers(x, np.asarray(found.evaluations), np.sqrt(squares / np.maximum(values, 1)))
             done += len(x)
 
     @functools.cached_property

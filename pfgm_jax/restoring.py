@@ -8,13 +8,13 @@ from jaxtyping import Bool, Num
 
 from pfgm_jax import build, datasets, given, measured_images, metrics
 from pfgm_jax.context import Context
-from pfgm_jax.datasets.arrays import read_examples
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.folders import Folder, to_path
-from pfgm_jax.metrics.image_files import PictureFolder
+from pfgm_jax.evaluation import span_of
+from pfgm_jax.folders import Folder
 from pfgm_jax.pieces import Rows, rows_in_pieces
+from pfgm_jax.restoration.measured import MOST_IMAGES
 from pfgm_jax.restoration.operators.inpaint import Inpaint
-from pfgm_jax.restorer import MOST_IMAGES, Restorer, create_operator, create_rule
+from pfgm_jax.restorer import Restorer, create_operator, create_rule
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
 
@@ -74,9 +74,7 @@ def load_task(config: ml_collections.ConfigDict) -> Task:
     context_of(config, images, np.arange(1))
     rounded = damaged and images[np.arange(1)].dtype.kind in "iu"
     restorer = Restorer(config, operator, rounded)
-    if isinstance(operator, Inpaint):
-        restorer.masks(config.seed, 0, 1)  # of a file that cannot be read
-    names = ("rule", "operator", "noise", "start", "whole", *_used(operator, create_rule(config)))
+    names = ("rule", "operator", "start", "whole", *_used(operator, create_rule(config)))
     record = {"images": options.images, "count": len(images), "samples": options.samples}
     record["hash"] = datasets.content_hash(images, measured_images.HASHED)
     if build.takes_labels(config) or config.data.condition_channels:
@@ -87,7 +85,7 @@ def load_task(config: ml_collections.ConfigDict) -> Task:
 
 def _used(*objects: Any) -> list[str]:
     """Lists the fields of `restore` that some objects have."""
-    paths = [path for each in objects for path in getattr(each, "fields", {}).values()]
+    paths = [path for each in objects for path in each.fields.values()]
     return [path.removeprefix("restore.") for path in paths]
 
 
@@ -99,27 +97,16 @@ def _damaged(
     Raises:
       InputError: it cannot be read, or is of another shape than the operator makes.
     """
-    kind, _, path = name.partition(":")
-    if kind == "folder" and path and build.create_scaling(config).stored_dtype != np.uint8:
-        raise InputError(
-            f"restore.images names {path}, whose pictures are read in 8 bits, but the model's images are not; give "
-            "arrays:PATH"
-        )
-    if kind == "folder" and path:
-        pictures = PictureFolder(to_path(path, "restore.images"))
-        images, files = pictures[:count], pictures.files[:count]
-    elif kind == "arrays" and path:
-        examples = read_examples(to_path(path, "restore.images"), f"restore.images names {path}")
-        images, files = examples.split(np.arange(examples.x.shape[0])[:count]), None
-    else:
+    if name in ("test", "train"):
         raise InputError(
             f"restore.images is {shown(name)}, whose images are whole, but restore.whole is False; give damaged ones, "
             "as folder:PATH or arrays:PATH, or set restore.whole to True"
         )
-    shape = images[np.arange(1)].shape[1:]
+    images, files = measured_images.read_images(config, name, count, "restore.images")
+    shape = images.shape[1:]
     if shape != wanted:
         raise InputError(
-            f"restore.images names {path}, whose images have shape {shape}, but the operator makes {wanted} of the "
+            f"restore.images is {name}, whose images have shape {shape}, but the operator makes {wanted} of the "
             "model's; give images of that shape, or another operator, or leave restore.whole at True for whole images"
         )
     return images, files
@@ -133,7 +120,8 @@ def context_of(config: ml_collections.ConfigDict, images: Any, numbers: np.ndarr
     """
     label = None
     if build.takes_labels(config) and config.sampling.label != ():
-        label = given.of_samples(config, 0, int(numbers[0]), len(numbers), None).label
+        asked = given.labels_of_samples(config, config.seed, int(numbers[-1]) + 1, None)
+        label = None if asked is None else asked[numbers]
     return given.of_examples(config, images, numbers, label)
 
 
@@ -142,7 +130,7 @@ def restore_images(model: TrainedModel, task: Task, folder: Folder) -> Rows:
 
     Returns:
       `restored` in stored form [n, samples, H, W, C], `misfit` and the number of network `evaluations` of each answer
-      [n, samples], and what `rows_in_pieces` adds.
+      [n, samples], `damaged` images in stored form that show what was measured, and what `rows_in_pieces` adds.
 
     Raises:
       WorkdirInUseError: another process is restoring them.
@@ -162,15 +150,11 @@ def restore_images(model: TrainedModel, task: Task, folder: Folder) -> Rows:
             found["restored"].append(np.asarray(model.scaling.to_stored(np.concatenate([a.x for a in parts]))))
             found["misfit"].append(np.concatenate([a.misfit for a in parts]))
             found["evaluations"].append(np.concatenate([a.evaluations for a in parts]))
-        return {name: np.stack(values, axis=1) for name, values in found.items()}
+        shown = task.restorer.pictures(np.asarray(measured, np.float32), masks)
+        damaged = {"damaged": np.asarray(model.scaling.to_stored(shown))}
+        return {**damaged, **{name: np.stack(values, axis=1) for name, values in found.items()}}
 
     return rows_in_pieces(folder / "pieces", total, size, compute, "image")
-
-
-def pictures_of_damage(model: TrainedModel, task: Task, n: int) -> Num[np.ndarray, "n H W C"]:
-    """Returns images in stored form that show what was measured of the first n."""
-    y, masks = task.measured(model, np.arange(n))
-    return np.asarray(model.scaling.to_stored(task.restorer.pictures(np.asarray(y, np.float32), masks)))
 
 
 def measure(model: TrainedModel, task: Task, rows: Rows) -> dict[str, Any]:
@@ -191,24 +175,20 @@ def measure(model: TrainedModel, task: Task, rows: Rows) -> dict[str, Any]:
     if not task.whole:
         return found
     truth, restored = task.images[np.arange(len(task.images))], rows["restored"]
-    span = _span(model.config, truth)
+    span = span_of(model.config, truth)
     each = [metrics.evaluate_paired(restored[:, j], truth, span) for j in range(restored.shape[1])]
     found |= {name: float(np.mean([one[name] for one in each])) for name in each[0]}
     if restored.shape[1] > 1:
         mean = metrics.evaluate_paired(restored.mean(axis=1, dtype=np.float64), truth, span)
         found |= {f"{name}_of_mean": value for name, value in mean.items()}
-    before = metrics.evaluate_paired(pictures_of_damage(model, task, len(truth)), truth, span)
+    before = metrics.evaluate_paired(rows["damaged"], truth, span)
     return found | {f"{name}_damaged": value for name, value in before.items()}
 
 
-def _span(config: ml_collections.ConfigDict, truth: Num[np.ndarray, "n H W C"]) -> float:
-    return config.data.levels - 1.0 if config.data.levels else float(truth.max() - truth.min()) or 1.0
-
-
-def columns_of_grid(model: TrainedModel, task: Task, rows: Rows, most: int) -> Num[np.ndarray, "n columns H W C"]:
+def columns_of_grid(task: Task, rows: Rows, most: int) -> Num[np.ndarray, "n columns H W C"]:
     """Arranges the first images in rows: what was measured, the answers, and the whole image if it is known."""
     n = min(len(task.images), most)
-    columns = [pictures_of_damage(model, task, n), *np.moveaxis(rows["restored"][:n], 1, 0)]
+    columns = [rows["damaged"][:n], *np.moveaxis(rows["restored"][:n], 1, 0)]
     if task.whole:
         columns.append(task.images[np.arange(n)])
     return np.stack(columns, axis=1)

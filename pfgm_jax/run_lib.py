@@ -223,7 +223,7 @@ def restore(config: ml_collections.ConfigDict, workdir: Folder | str) -> Folder:
     rows = restoring.restore_images(model, task, folder)
     summary = {"step": model.step, **task.record, **restoring.measure(model, task, rows)}
     summary["seconds"] = float(rows["seconds"].sum())
-    columns = restoring.columns_of_grid(model, task, rows, reports.GRID_ROWS)
+    columns = restoring.columns_of_grid(task, rows, reports.GRID_ROWS)
     window = None if build.holds_vectors(model.config) else build.window(model.config)
     sharding.on_first_process(lambda: reports.write_restored(folder, rows, summary, columns, window, task.files))
     log.info("%s", reports.table([summary]))

@@ -192,7 +192,7 @@ class TrainedModel(BoundModel):
 
     def restore(
         self,
-        damaged: Num[np.ndarray | Array, "n *measured"],
+        damaged: Num[np.ndarray | Array, "..."],
         operator: Any = None,
         *,
         mask: Any = None,
@@ -206,7 +206,7 @@ class TrainedModel(BoundModel):
         """Restores damaged images; answer j of image i depends on i, j, the seed and what is given of it alone.
 
         Args:
-          damaged: what was measured of each, in the units of the data.
+          damaged: what was measured of each, [n, ...], in the units of the data.
           operator: one of `registry.OPERATORS`, an operator, or a linear function of one image [H, W, C] in network
             units that JAX can trace; None for the config's own.
           mask: of inpaint, [H, W] or one for each image, not 0 where they are known; what is missing is not looked at.

@@ -10,6 +10,7 @@ from pfgm_jax.field import normalize_field, poisson_field
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.methods import Poisson
 from tests import exact
+from tests.compiling import thorough_jit
 
 SHAPE = (4, 4, 1)
 RNG = np.random.default_rng(0)
@@ -52,7 +53,7 @@ def context_of(image, n=N):
 
 def drawn(method, sampler, context, net=None, n=N):
     """Samples of a method as rows of numbers."""
-    draw = jax.jit(lambda keys, rows: sampling.sample(method, net or network_of(method), sampler, keys, rows))
+    draw = thorough_jit(lambda keys, rows: sampling.sample(method, net or network_of(method), sampler, keys, rows))
     found = draw(sample_keys(jax.random.key(1), n), context)
     assert np.asarray(found.ok).all()
     return np.asarray(found.x).reshape(n, -1)

@@ -12,11 +12,13 @@ from scipy import stats
 from pfgm_jax.context import Context
 from pfgm_jax.errors import FieldError
 from pfgm_jax.keys import sample_keys
+from pfgm_jax.methods import Poisson
 from pfgm_jax.registry import OPERATORS, RULES, SAMPLERS
 from pfgm_jax.restoration import restored
 from pfgm_jax.restoration.operators import Function
 from pfgm_jax.restoration.operators.downscale import Downscale
 from pfgm_jax.restoration.operators.inpaint import Inpaint
+from pfgm_jax.restoration.rules.base import LARGEST
 from tests import exact
 from tests.posterior import CHARGES, SHAPE, N, context_of, drawn, method_of, posterior, shares
 
@@ -176,6 +178,32 @@ def test_noise_that_adds_up_leads_to_the_law_of_the_higher_level():
     with pytest.raises(ValueError, match="D = 128"):
         method_of("pfgmpp").raised(keys[:N], y, low, high)
     assert not SAMPLERS["repaint"].supports(method_of("pfgmpp"))
+
+
+def test_noise_of_pfgm_is_clipped_as_its_prior_is():
+    """Beyond it no network has learned; unclipped, a good part of the draws would lie there."""
+    method = Poisson(shape=SHAPE, M=200, z_max=40.0, upper_norm=80.0)
+    most, keys = method.upper_norm / method.z_max, sample_keys(jax.random.key(0), N)
+    y, t = jnp.asarray(np.repeat(CHARGES[:1].reshape(1, *SHAPE), N, axis=0)), math.log(3.0)
+    norms = np.linalg.norm(np.asarray(method.noisy(keys, y, t) - y).reshape(N, -1), axis=1)
+    assert norms.max() <= 3 * most * (1 + 1e-4) and (norms >= 3 * most * (1 - 1e-4)).mean() > 0.2
+    raised = np.asarray(method.raised(keys, y, math.log(1.0), t) - y).reshape(N, -1)
+    assert np.linalg.norm(raised, axis=1).max() <= 2 * most * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("rule", ["pigdm", "dps"])
+def test_derivatives_of_a_rough_network_do_not_drive_images_away(rule):
+    """What a rule adds to D has at most the size that data differ by, however steep the network is."""
+    method, operator = method_of("vpsde"), Inpaint(SHAPE)
+    around = restored(method, operator, RULES[rule]())
+    steep = lambda x, level, context: 1e4 * jnp.sin(1e4 * x)
+    x, context = jnp.asarray(RNG.normal(size=(64, *SHAPE)), jnp.float32), context_of(CHARGES[OF], 64)
+    for t in (-2.0, 0.0, 3.0):
+        change = around.denoise(steep, x, t, context) - method.denoise(steep, x, t)
+        size = np.sqrt(np.mean(np.asarray(change, np.float64) ** 2, axis=(1, 2, 3)))
+        # D itself is so large here that differences of it have few digits.
+        digits = 1e-6 * float(jnp.abs(method.denoise(steep, x, t)).max())
+        assert size.max() <= LARGEST + digits and size.max() > 0.1
 
 
 def test_a_start_that_is_none_is_refused():

@@ -23,6 +23,10 @@ REFUSED = [
     ({"restore.mask": 2.0}, "restore.mask is 2.0; give the share of pixels that are missing, above 0 and below 1"),
     ({"restore.mask": (0, 0, 9, 9)}, "restore.mask is (0, 0, 9, 9); give (top, left, height, width) of a part"),
     ({"restore.start": 1e5}, "restore.start is 100000.0; give a z above 0.001 and at most"),
+    (
+        {"restore.start": 1.0, "sampling.levels": (10.0, 0.5)},
+        "sampling.levels is (10.0, 0.5); the ODE is solved",
+    ),
     ({"restore.samples": 0}, "restore.samples is 0; give a number of 1 to 2048"),
     ({"restore.whole": False}, "restore.mask is 0.5, a share at random, but the images are damaged already"),
     ({"restore.whole": False, "restore.mask": (0, 0, 2, 2)}, "restore.images is 'test', whose images are whole, but"),
@@ -62,6 +66,7 @@ CALLS = [
     (lambda m, x: m.restore(x, "blur", extent=1e6), "restore.extent is 1000000.0; the images have 8 x 8 pixels"),
     (lambda m, x: m.restore(x, "denoise", whole=True), "whole is an option of --mode restore alone; leave it out"),
     (lambda m, x: m.restore(x, "denoise", rule=["pigdm"]), "restore.rule is ('pigdm',); "),
+    (lambda m, x: m.restore(np.array(5.0), "denoise"), "the damaged images have shape (); of the model's images"),
     (lambda m, x: m.restore(x, {}), "operator is {}; give text, a number, a tuple or an array of numbers"),
     (
         lambda m, x: m.restore(x, OPERATORS["denoise"]((4, 4, 1))),

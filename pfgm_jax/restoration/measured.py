@@ -11,28 +11,33 @@ from pfgm_jax.errors import InputError
 from pfgm_jax.restoration.operators import Function, Operator
 from pfgm_jax.restoration.operators.inpaint import Inpaint
 
+# At a time, so that answers of an image have numbers of their own.
+MOST_IMAGES = 2**20
+
 
 def check(
-    operator: Operator, scaling: Scaling, y: Any, mask: Any, what: str
+    operator: Operator, scaling: Scaling, y: Num[np.ndarray, "..."], mask: Any, what: str
 ) -> tuple[Num[np.ndarray, "n *measured"], Bool[np.ndarray, "n H W 1"] | None]:
     """Returns what was measured of images, and their masks, as arrays.
 
     Args:
       operator: of what was measured.
       scaling: of the model.
-      y: an array, or numbers in lists.
+      y: what was measured.
       mask: [H, W], [H, W, 1], [n, H, W] or [n, H, W, 1], not 0 where images are known; None if there is none.
       what: what y is, for messages.
 
     Raises:
       InputError: they are of other shapes, some numbers are not finite, or grey levels are not the model's.
     """
-    y, wanted = to_array(what, y), tuple(operator.measured_shape)
-    if y.shape[1:] != wanted or not len(y):
+    wanted = tuple(operator.measured_shape)
+    if y.ndim == 0 or y.shape[1:] != wanted or not len(y):
         raise InputError(
             f"{what} have shape {y.shape}; of the model's images, which are {operator.shape}, the operator "
             f"makes [n, {', '.join(map(str, wanted))}]: give these"
         )
+    if len(y) > MOST_IMAGES:
+        raise InputError(f"{what} are {len(y)}; give at most {MOST_IMAGES} at a time")
     if isinstance(operator, Inpaint) != (mask is not None):
         raise InputError(
             f"mask is {'not given' if mask is None else 'given'}, but the operator is "

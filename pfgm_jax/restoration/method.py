@@ -50,12 +50,12 @@ def restored(
     # The measured part of what the ODE leads to has noise of the smallest level, unless it is denoised.
     members["denoises_samples"] = property(lambda self: True)
     if begin < high:
-        members |= _started(begin, operator)
+        members |= _started(kind, begin, operator)
     return around(method, "Restored", members)
 
 
-def _started(begin: float, operator: Operator) -> dict[str, Any]:
-    """Returns the members of a method that starts at time `begin`."""
+def _started(kind: type[Method], begin: float, operator: Operator) -> dict[str, Any]:
+    """Returns the members of a method around one of the type `kind` that starts at time `begin`."""
 
     def start(self, keys, context=NO_CONTEXT):
         """Draws images of what was measured, with noise."""
@@ -65,7 +65,8 @@ def _started(begin: float, operator: Operator) -> dict[str, Any]:
         with jax.ensure_compile_time_eval():
             return float(self.time_of(jnp.exp(jnp.float32(begin))))
 
-    return {"start": start, "t_prior": property(lambda self: begin), "last_time": property(last_time)}
+    of_path = {"last_time": property(last_time)} if hasattr(kind, "last_time") else {}
+    return {"start": start, "t_prior": property(lambda self: begin), **of_path}
 
 
 # What samplers ask a method for.

@@ -42,6 +42,8 @@ class Inpaint(Operator):
         if ranges.is_number(mask):
             if not 0 < mask < 1:
                 raise FieldError("mask", mask, "give the share of pixels that are missing, above 0 and below 1")
+        elif isinstance(mask, bytes):
+            return  # of a file that was read before
         elif isinstance(mask, tuple | list):
             object.__setattr__(self, "mask", tuple(mask))
             check_rectangle("mask", tuple(mask), self.shape)
@@ -49,6 +51,9 @@ class Inpaint(Operator):
                 raise FieldError("mask", mask, "give a share, (top, left, height, width) or a file")
         elif not isinstance(mask, str) or not mask:
             raise FieldError("mask", mask, "give a share, (top, left, height, width) or a file")
+        else:
+            # Bytes, so that operators can be compared.
+            object.__setattr__(self, "mask", np.packbits(self._read(mask)).tobytes())
 
     def apply(self, x: Images) -> Measured:
         """Sets what is missing to 0."""
@@ -72,29 +77,27 @@ class Inpaint(Operator):
 
     def record(self) -> dict[str, str]:
         """Returns the hash of the mask, if it is a file's."""
-        if not isinstance(self.mask, str):
-            return {}
-        return {"mask_hash": hashlib.sha256(np.packbits(self.draw_masks(0, 0, 1)).tobytes()).hexdigest()}
+        return {"mask_hash": hashlib.sha256(self.mask).hexdigest()} if isinstance(self.mask, bytes) else {}
+
+    def _read(self, name: str) -> Bool[np.ndarray, "H W"]:
+        path, (height, width, _) = to_path(name, "mask"), self.shape
+        plane = read_plane(path, "mask")
+        known = plane > 0 if path.suffix == ".npy" else plane >= WHITE
+        if known.shape != (height, width):
+            size = " x ".join(map(str, known.shape))
+            raise FieldError("mask", name, f"it has {size} pixels, and the images {height} x {width}")
+        if known.all() or not known.any():
+            all_is = "known" if known.any() else "missing"
+            raise FieldError("mask", name, f"all of it is {all_is}: give another mask")
+        return known
 
     def draw_masks(self, seed: int, first: int, n: int) -> Bool[np.ndarray, "n H W 1"]:
-        """Returns the masks of images number `first` to `first + n`; each depends on the seed and its number alone.
-
-        Raises:
-          FieldError: the file of the mask cannot be read, or is of another size.
-        """
+        """Returns the masks of images number `first` to `first + n`; each depends on the seed and its number alone."""
         height, width, _ = self.shape
-        if isinstance(self.mask, str):
-            path = to_path(self.mask, "mask")
-            plane = read_plane(path, "mask")
-            known = plane > 0 if path.suffix == ".npy" else plane >= WHITE
-            if known.shape != (height, width):
-                size = " x ".join(map(str, known.shape))
-                raise FieldError("mask", self.mask, f"it has {size} pixels, and the images {height} x {width}")
-            if known.all() or not known.any():
-                all_is = "known" if known.any() else "missing"
-                raise FieldError("mask", self.mask, f"all of it is {all_is}: give another mask")
-            return np.repeat(known[None, ..., None], n, axis=0)
-        if isinstance(self.mask, tuple | list):
+        if isinstance(self.mask, bytes):
+            known = np.unpackbits(np.frombuffer(self.mask, np.uint8), count=height * width).astype(bool)
+            return np.repeat(known.reshape(1, height, width, 1), n, axis=0)
+        if isinstance(self.mask, tuple):
             top, left, tall, wide = self.mask
             known = np.ones((n, height, width, 1), bool)
             known[:, top : top + tall, left : left + wide] = False
