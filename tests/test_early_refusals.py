@@ -102,7 +102,7 @@ def test_images_whose_likelihood_cannot_be_measured(workdir, tmp_path, monkeypat
         f"folder:{tmp_path}/none": "holds no images",
         f"folder:{tmp_path}/nowhere": "holds no images|no such folder",
         f"arrays:{tmp_path}/late.npy": "an image has grey level 17; the model knows 0 to 16",
-        f"arrays:{tmp_path}/vectors.npy": r"the images have shape \(3, 1, 1, 64\); the model takes \[n, 8, 8, 1\]",
+        f"arrays:{tmp_path}/vectors.npy": r"images have shape \(1, 1, 64\); the model's have \(8, 8, 1\)",
         f"arrays:{tmp_path}/empty.npy": "eval.bpd_dataset names .*empty.npy, .*; at least one example is needed",
         f"arrays:{tmp_path}/nowhere.npy": "eval.bpd_dataset names .*nowhere.npy, and there is no such file",
         "folder:": "eval.bpd_dataset is 'folder:'",

@@ -91,11 +91,11 @@ def interrupt_the_third_draw(monkeypatch):
     """Returns a list, which receives the number of the first sample of each draw."""
     draw, calls = TrainedModel.draw, []
 
-    def interrupted(model, n, seed, first=0, **context):
+    def interrupted(model, n, seed, first=0, context=None):
         calls.append(first)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return draw(model, n, seed, first)
+        return draw(model, n, seed, first, context)
 
     monkeypatch.setattr(TrainedModel, "draw", interrupted)
     return calls
@@ -244,7 +244,7 @@ def test_refuses_images_that_are_not_the_models(workdir, tmp_path):
         with pytest.raises(InputError, match=message):
             run_lib.likelihood(config_of_evaluation(**{"eval.bpd_dataset": f"folder:{folder}"}), workdir)
     for array, message in (
-        (np.zeros((3, 5, 8, 1), np.uint8), r"the images have shape \(3, 5, 8, 1\); the model takes \[n, 8, 8, 1\]"),
+        (np.zeros((3, 5, 8, 1), np.uint8), r"have shape \(5, 8, 1\); the model's have \(8, 8, 1\)"),
         (np.full((3, 8, 8, 1), 40, np.uint8), "an image has grey level 40; the model knows 0 to 16"),
     ):
         np.save(tmp_path / "bad.npy", array)

@@ -59,7 +59,7 @@ def test_other_samples_go_to_another_folder_and_none_is_replaced(workdir):  # no
 def test_more_samples_extend_those_that_are_there_and_fewer_take_nothing_away(workdir, monkeypatch):  # noqa: F811
     draw, calls = TrainedModel.draw, []
     monkeypatch.setattr(
-        TrainedModel, "draw", lambda m, n, seed, first=0: calls.append(first) or draw(m, n, seed, first)
+        TrainedModel, "draw", lambda m, n, seed, first, *given: calls.append(first) or draw(m, n, seed, first, *given)
     )
 
     def samples(n):
