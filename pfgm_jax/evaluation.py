@@ -19,9 +19,6 @@ from pfgm_jax.samplers.base import Solution
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
 
-# The name of the training examples where statistics are kept. `eval.statistics` are theirs.
-WHOLE_SPLIT = "train"
-
 log = logging.getLogger("pfgm_jax")
 
 Comparison = Callable[[Num[np.ndarray, "n H W C"]], dict[str, float]]
@@ -174,14 +171,14 @@ def create_comparisons_of_classes(
     for label, count in enumerate(config.data.label_counts):
         of_label = dataset._replace(train=of_class(dataset.train, label), test=of_class(dataset.test, label))
         if count > 1 and (len(of_label.test) or not build.holds_vectors(config)):
-            found[label] = create_comparison(config, of_label, f"train-class{label}", shared)
+            found[label] = create_comparison(config, of_label, f"-class{label}", shared)
     return found
 
 
 def create_comparison(
     config: ml_collections.ConfigDict,
     dataset: datasets.Dataset,
-    split_name: str = WHOLE_SPLIT,
+    part: str = "",
     extractor: metrics.Extractor | None = None,
 ) -> Comparison:
     """Creates a function that computes FID and other metrics of images, or those of vectors, against the data.
@@ -190,15 +187,15 @@ def create_comparison(
 
     Args:
       config: whose fields are filled in.
-      dataset: its training examples are what images are compared with.
-      split_name: names these where their statistics are kept.
+      dataset: its examples are what images are compared with.
+      part: follows "train" and "test" in the names of their statistics; "" for all examples of the data set.
       extractor: of features; None to create that of the config.
 
     Raises:
       InputError: see `metrics.create_extractor` and `metrics.load_statistics`. The function raises the errors of
         `metrics.evaluate`.
     """
-    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset, split_name, extractor))
+    compare: Any = sharding.on_first_process(lambda: _comparison_here(config, dataset, part, extractor))
     return lambda images: sharding.on_first_process(lambda: compare(images)) or {}
 
 
@@ -217,22 +214,26 @@ def _extractor_here(config: ml_collections.ConfigDict) -> metrics.Extractor:
 
 
 def _comparison_here(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset, split_name: str, extractor: metrics.Extractor | None
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, part: str, extractor: metrics.Extractor | None
 ) -> Comparison:
     if build.holds_vectors(config):
         train, test = dataset.train[:], dataset.test[:]
         return lambda vectors: metrics.evaluate_vectors(vectors, train, test)
     options, directory = config.eval, datasets.data_dir(config.data.dir)
     extractor = extractor or _extractor_here(config)
-    if options.statistics and split_name == WHOLE_SPLIT:
+    of_split = lambda split, name: metrics.reference_statistics(
+        config.data.dataset, split, extractor, directory, f"{name}{part}"
+    )
+    if options.statistics and not part:
         expected = {name: value for name, value in extractor.record.items() if name != "levels"}
         reference = metrics.load_statistics(to_path(options.statistics, "eval.statistics"), expected)
     else:
-        named = config.data.dataset, dataset.train, extractor, directory, split_name
-        reference = metrics.reference_statistics(*named)
+        reference = of_split(dataset.train, "train")
     # Of one image, since samples are not yet drawn.
     metrics.check_dimension(extractor(dataset.train[:1]).features.shape[1], reference)
-    return lambda images: metrics.evaluate(metrics.extract(images, extractor), reference)
+    # Those of one image have no covariance.
+    held_out = of_split(dataset.test, "test") if len(dataset.test) > 1 else None
+    return lambda images: metrics.evaluate(metrics.extract(images, extractor), reference, held_out)
 
 
 def likelihoods(model: TrainedModel, images: np.ndarray | datasets.Split, folder: Folder) -> BitsPerDim:

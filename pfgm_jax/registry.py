@@ -166,6 +166,15 @@ METRICS = Registry(
     },
 )
 
+# `metrics.HeldOutMetric`s, of samples beside training images and images that were held out.
+HELD_OUT_METRICS = Registry(
+    "metric beside held-out images",
+    {
+        "distances": "pfgm_jax.metrics.held_out:distances",
+        "memorization": "pfgm_jax.metrics.held_out:memorization",
+    },
+)
+
 # `metrics.PairedMetric`s, of images and what each should be.
 PAIRED_METRICS = Registry(
     "metric of pairs",
@@ -181,6 +190,7 @@ VECTOR_METRICS = Registry(
     {
         "outliers": "pfgm_jax.metrics.outlying:share_of_outliers",
         "sliced_wasserstein": "pfgm_jax.metrics.wasserstein:against_data",
+        "memorization": "pfgm_jax.metrics.held_out:memorization_of_vectors",
     },
 )
 

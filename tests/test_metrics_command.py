@@ -57,6 +57,22 @@ def test_command_takes_folders_and_arrays(command, pictures):
     assert published == pytest.approx({"samples": 30, "reference": 0, "fid": result["fid"]}, rel=1e-9)
 
 
+def test_command_compares_with_held_out_images(command, pictures):
+    folder, sets = pictures
+    a, b = (sets[name].reshape(-1, 60) / 255 for name in "ab")
+    flags = "--samples", folder / "a.npz", "--reference", folder / "b"
+    result = command(*flags, "--held_out", folder / "a")
+    assert result["fid_test"] == pytest.approx(0, abs=1e-9)
+    assert (result["memorized"], result["nearer_than_test"]) == (0, 0.5)
+    copies = command("--samples", folder / "b", "--reference", folder / "b.npz", "--held_out", folder / "a.npz")
+    assert copies["fid_test"] == pytest.approx(frechet_distance(b, a), rel=1e-9)
+    assert (copies["memorized"], copies["nearer_than_test"]) == (1, 1)
+    with pytest.raises(
+        InputError, match="--held_out is 'nowhere', which is neither a folder nor a .npz file; give one"
+    ):
+        command(*flags, "--held_out", "nowhere")
+
+
 def test_command_takes_data_sets_in_their_grey_levels(command, tmp_path):
     digits = datasets.load_dataset("digits")
     samples = digits.train[:60]

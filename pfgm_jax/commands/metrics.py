@@ -2,11 +2,16 @@
 
 python -m pfgm_jax.metrics --samples FOLDER_OR_NPZ --reference FOLDER_OR_NPZ_OR_DATASET
     [--features inception|pixels] [--front_end tensorflow|pytorch-fid] [--weights FILE.pth] [--levels N]
-    [--split train|test] [--data_dir DIR] [--batch_size N]
+    [--split train|test] [--held_out FOLDER_OR_NPZ] [--data_dir DIR] [--batch_size N]
 
 Samples are a folder of pictures, or a .npz file with uint8 images [n, H, W, C] as `samples`, `images` or `arr_0`. The
 reference is one of these, a .npz file of statistics (`mu` and `sigma`, or `pool_3`), or the name of a data set as in
 `data.dataset`, which is brought to the samples' size and whose statistics are kept in DIR/statistics.
+
+With images that were held out of training, it also prints the distances to these, and whether the samples are copies of
+reference images: by how much the share of samples within a distance of one exceeds that of held-out images (memorized;
+0 for new images and 1 for copies), and the share of samples nearer to one than the median held-out image is
+(nearer_than_test; about 0.5 for new images).
 
 Prints `name: value`, one a line.
 """
@@ -50,6 +55,7 @@ def _arguments(program: str) -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="Inception's; by default the published ones, downloaded once")
     parser.add_argument("--levels", type=int, help="grey levels of arrays; by default the data set's, else 256")
     parser.add_argument("--split", choices=("train", "test"), default="train", help="of a reference data set")
+    parser.add_argument("--held_out", help="images that were held out of training: folder of pictures, or .npz file")
     parser.add_argument("--data_dir", default="", help="of data sets; by default TFDS_DATA_DIR or ~/.cache/pfgm_jax")
     parser.add_argument("--batch_size", type=int, default=64, help="images that the network sees at a time")
     return parser.parse_args()
@@ -70,10 +76,10 @@ def _load_dataset(name: str, shape: tuple[int, int, int], directory: Path) -> "d
         raise InputError(f"--reference is {name!r}: it is no folder or .npz file, and as a data set {error}") from None
 
 
-def _check_shapes(samples: tuple[int, ...], reference: tuple[int, ...]) -> None:
-    if samples[1:] != reference[1:]:
-        shown = [" x ".join(map(str, shape[1:])) for shape in (samples, reference)]
-        raise InputError(f"--samples are {shown[0]} numbers each and --reference {shown[1]}; bring them to one size")
+def _check_shapes(samples: tuple[int, ...], others: tuple[int, ...], flag: str) -> None:
+    if samples[1:] != others[1:]:
+        shown = [" x ".join(map(str, shape[1:])) for shape in (samples, others)]
+        raise InputError(f"--samples are {shown[0]} numbers each and {flag} {shown[1]}; bring them to one size")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, float]:
@@ -106,22 +112,26 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
     def extractor_of(images: "np.ndarray | image_files.PictureFolder") -> "metrics.Extractor":
         return extractor(LEVELS if isinstance(images, image_files.PictureFolder) else array_levels)
 
+    def of_images(path: Path, flag: str) -> "metrics.Statistics":
+        if path.suffix == ".npz" and path.is_file() and STATISTICS & set(image_files.array_names(path)):
+            made = extractor_of(samples).record
+            return metrics.load_statistics(path, {field: value for field, value in made.items() if field != "levels"})
+        images = _read(path, flag)
+        _check_shapes(samples.shape, images.shape, flag)
+        chunks = features.feature_chunks(images, extractor_of(images), flag)
+        return statistics.collect_statistics(chunk.features for chunk in chunks)
+
     def reference() -> "metrics.Statistics":
         if dataset:
             split = dataset.train if arguments.split == "train" else dataset.test
-            _check_shapes(samples.shape, split.shape)
+            _check_shapes(samples.shape, split.shape, "--reference")
             of_dataset = extractor(dataset.levels)
             return metrics.reference_statistics(arguments.reference, split, of_dataset, directory, arguments.split)
-        if path.suffix == ".npz" and STATISTICS & set(image_files.array_names(path)):
-            made = extractor_of(samples).record
-            return metrics.load_statistics(path, {field: value for field, value in made.items() if field != "levels"})
-        images = _read(path, "--reference")
-        _check_shapes(samples.shape, images.shape)
-        chunks = features.feature_chunks(images, extractor_of(images), "--reference")
-        return statistics.collect_statistics(chunk.features for chunk in chunks)
+        return of_images(path, "--reference")
 
+    held_out = of_images(Path(arguments.held_out), "--held_out") if arguments.held_out is not None else None
     compared = reference()
-    found = metrics.evaluate(metrics.extract(samples, extractor_of(samples), "--samples"), compared)
+    found = metrics.evaluate(metrics.extract(samples, extractor_of(samples), "--samples"), compared, held_out)
     return {"samples": len(samples), "reference": compared.count, **found}
 
 

@@ -18,15 +18,16 @@ with epy.lazy_api_imports(globals()):
         extract,
     )
     from pfgm_jax.metrics.frechet import Gaussian, frechet_distance
+    from pfgm_jax.metrics.held_out import copying
     from pfgm_jax.metrics.inception_features import InceptionExtractor
     from pfgm_jax.metrics.kernel import kernel_distance
-    from pfgm_jax.metrics.metric import Metric, MetricOptions, PairedMetric, VectorMetric
+    from pfgm_jax.metrics.metric import HeldOutMetric, Metric, MetricOptions, PairedMetric, VectorMetric
     from pfgm_jax.metrics.neighbours import precision_recall
     from pfgm_jax.metrics.outlying import outliers
     from pfgm_jax.metrics.pixels import PixelExtractor
     from pfgm_jax.metrics.reference import reference_statistics
     from pfgm_jax.metrics.score import inception_score
-    from pfgm_jax.metrics.statistics import Statistics, load_statistics, save_statistics
+    from pfgm_jax.metrics.statistics import Statistics, collect_statistics, load_statistics, save_statistics
     from pfgm_jax.metrics.wasserstein import sliced_wasserstein
     from pfgm_jax.registry import FRONT_ENDS
 
@@ -36,6 +37,7 @@ __all__ = [
     "ExtractorOptions",
     "Features",
     "Gaussian",
+    "HeldOutMetric",
     "InceptionExtractor",
     "Metric",
     "MetricOptions",
@@ -44,6 +46,8 @@ __all__ = [
     "Statistics",
     "VectorMetric",
     "check_dimension",
+    "collect_statistics",
+    "copying",
     "create_extractor",
     "evaluate",
     "evaluate_paired",

@@ -9,7 +9,7 @@ from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.metric import MetricOptions
 from pfgm_jax.metrics.statistics import Statistics, check_finite
-from pfgm_jax.registry import METRICS, PAIRED_METRICS, VECTOR_METRICS
+from pfgm_jax.registry import HELD_OUT_METRICS, METRICS, PAIRED_METRICS, VECTOR_METRICS
 
 log = logging.getLogger("pfgm_jax")
 
@@ -17,24 +17,27 @@ log = logging.getLogger("pfgm_jax")
 def evaluate(
     samples: Features,
     reference: Statistics,
+    held_out: Statistics | None = None,
     *,
     kid_subsets: int = 100,
     kid_subset_size: int = 1000,
     splits: int = 10,
     seed: int = 2020,
 ) -> dict[str, float]:
-    """Computes every metric of `registry.METRICS`; the defaults are torch-fidelity's.
+    """Computes every metric of `registry.METRICS` and `registry.HELD_OUT_METRICS`; the defaults are torch-fidelity's.
 
     Args:
       samples: features of the samples and, for the Inception score, logits.
       reference: statistics of the reference and, for all metrics but FID, its features.
+      held_out: the same of images that were held out of training; None to leave out what is compared with them.
       kid_subsets, kid_subset_size: number and size of the subsets of the kernel distance; see `kernel_distance`.
       splits: number of splits of the Inception score, at most the number of samples.
       seed: seed of subsets and splits.
 
     Returns:
       `fid`; `kid` and its standard deviation over subsets `kid_std`; `inception_score` and its standard deviation over
-      splits `inception_score_std`; `precision` and `recall` with 3 neighbours.
+      splits `inception_score_std`; `precision` and `recall` with 3 neighbours. With held-out images the distances to
+      these, `fid_test` and `kid_test`, and `memorized` and `nearer_than_test`; see `held_out.Copying`.
 
     Raises:
       InputError: there are fewer than 2 samples, their features do not match the reference's, or some features are not
@@ -46,7 +49,11 @@ def evaluate(
         raise InputError(f"there are {count} samples, and a covariance needs at least 2; give more")
     check_dimension(dim, reference)
     check_finite(features, "sample")
-    for what, n in (("samples", count), ("reference images", reference.count)):
+    counts = {"samples": count, "reference images": reference.count}
+    if held_out is not None:
+        check_dimension(dim, held_out)
+        counts["held-out images"] = held_out.count
+    for what, n in counts.items():
         if 0 < n <= dim:
             log.warning("%d %s are too few for the covariance of %d features: FID is too high", n, what, dim)
 
@@ -54,6 +61,8 @@ def evaluate(
     found: dict[str, float] = {}
     for name in METRICS:
         found |= METRICS[name](samples, reference, options)
+    for name in HELD_OUT_METRICS if held_out is not None else ():
+        found |= HELD_OUT_METRICS[name](samples, reference, held_out, options)
     return found
 
 

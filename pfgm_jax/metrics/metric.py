@@ -34,6 +34,17 @@ class Metric(Protocol):
 
 
 @runtime_checkable
+class HeldOutMetric(Protocol):
+    """A function that compares samples with training images and with images that were held out."""
+
+    def __call__(
+        self, samples: Features, train: Statistics, test: Statistics, options: MetricOptions
+    ) -> dict[str, float]:
+        """Computes values by name; {} if they cannot be computed for these samples and statistics."""
+        ...
+
+
+@runtime_checkable
 class VectorMetric(Protocol):
     """A function that compares vectors with training and held-out vectors."""
 

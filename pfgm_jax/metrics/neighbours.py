@@ -61,6 +61,23 @@ def _squared_radii(x: Num[np.ndarray, "n d"], neighbours: int, block: int) -> Fl
     return radii
 
 
+def nearest_distances(
+    x: Num[np.ndarray, "n d"], reference: Num[np.ndarray, "m d"], block: int = 2500
+) -> Float[np.ndarray, " n"]:
+    """Computes the Euclidean distance of each row to the nearest row of a reference, in float64.
+
+    Args:
+      x, reference: features, one row per example.
+      block: number of rows of each set that are compared at a time; the result does not depend on it.
+    """
+    squared = np.full(len(x), np.inf)
+    for rows in _blocks(len(x), block):
+        for columns in _blocks(len(reference), block):
+            found = _squared_distances(x[rows], reference[columns]).min(axis=1)
+            squared[rows] = np.minimum(squared[rows], found)
+    return np.sqrt(squared)
+
+
 def _blocks(count: int, block: int) -> list[slice]:
     return [slice(start, start + block) for start in range(0, count, block)]
 
