@@ -65,7 +65,7 @@ def our_network(folder: Path, batch_size: int):
     from pfgm_jax.metrics import InceptionExtractor, weights
 
     params = weights.convert_weights(dict(np.load(folder / WEIGHTS)), folder / WEIGHTS)
-    extractor = InceptionExtractor(params, "", "pytorch-fid", batch_size=batch_size)
+    extractor = InceptionExtractor(params, "", front_end="pytorch-fid", batch_size=batch_size)
     return lambda images: extractor(images).features
 
 

@@ -74,7 +74,8 @@ def _evaluation() -> ml_collections.ConfigDict:
     evaluation.batch_size = 256  # images at a time, of features and likelihoods; >= 1
     evaluation.enable_sampling = True  # draw samples, and compare them with the training data
     evaluation.num_samples = 50_000  # samples to be compared; >= 2
-    evaluation.features = "inception"  # what images are compared by: inception, or pixels (of tiny images)
+    # What images are compared by: inception, efficientnet (no download), or pixels (of tiny images).
+    evaluation.features = "inception"
     evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
     evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
     # Values that pictures of samples, and features, show as black and white, (low, high) in the units of the data; ():

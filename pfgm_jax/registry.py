@@ -200,6 +200,7 @@ FEATURES = Registry(
     {
         "inception": "pfgm_jax.metrics.inception_features:create",
         "pixels": "pfgm_jax.metrics.pixels:create",
+        "efficientnet": "pfgm_jax.metrics.efficientnet_features:create",
     },
 )
 

@@ -92,7 +92,7 @@ def weights_file(tensors, tmp_path_factory):
 def extractors(weights_file):
     """One of each front end, with the same weights and so the same compiled network."""
     params, digest = weights.load_weights(weights_file)
-    return {name: InceptionExtractor(params, digest, name, batch_size=2) for name in FRONT_ENDS}
+    return {name: InceptionExtractor(params, digest, front_end=name, batch_size=2) for name in FRONT_ENDS}
 
 
 def error_of(result, expected):
@@ -182,7 +182,9 @@ def test_batches_levels_and_grey_do_not_matter(extractors, monkeypatch):
 
 def test_images_that_it_does_not_take_are_refused(extractors):
     extractor = extractors["tensorflow"]
-    with pytest.raises(InputError, match="the images have 4 channels, and Inception takes 1 .grey. or 3 .RGB.; conv"):
+    with pytest.raises(
+        InputError, match="the images have 4 channels, and the network of the features 'inception' takes 1 .grey"
+    ):
         extractor(np.zeros((2, 8, 8, 4), np.uint8))
     with pytest.raises(
         InputError, match=r"the images are float32 of shape \(2, 8, 8, 3\), with NaN or inf.*give uint8"

@@ -1,19 +1,16 @@
 """Loads weights of the Inception network: PyTorch's copy of those that TensorFlow published on 2015-12-05."""
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
-from pfgm_jax.downloads import Published, obtain, sha256
-from pfgm_jax.errors import InputError
+from pfgm_jax.downloads import Published, obtain
 from pfgm_jax.metrics.inception import SIDE, Inception
-from pfgm_jax.torch_file import read_torch_file
+from pfgm_jax.metrics.torch_weights import Tensors, read_weights
 
 log = logging.getLogger("pfgm_jax")
 
@@ -23,8 +20,6 @@ PUBLISHED = Published(
     95_628_359,
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
-# Added to the variance in batch normalization.
-_EPSILON = 1e-3
 
 
 def obtain_weights(directory: Path) -> Path:
@@ -52,18 +47,10 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
     Raises:
       InputError: the file is missing, damaged, of another network, or has values that are not finite.
     """
-    if not path.is_file():
-        raise InputError(f"the Inception weights {path} do not exist; give the path of a file such as {PUBLISHED.name}")
-    digest = sha256(path)
-    named = re.search(r"-([0-9a-f]{8,64})\.\w+$", path.name)
-    if named and not digest.startswith(named[1]):
-        raise InputError(
-            f"the Inception weights {path} are damaged: their SHA-256 begins with {digest[:8]} and not, as the file's "
-            f"name says, with {named[1]}; download them again from {PUBLISHED.url}"
-        )
+    tensors, digest = read_weights(path, "Inception", PUBLISHED.name, f"download them again from {PUBLISHED.url}")
     if digest != PUBLISHED.sha256:
         log.warning("The Inception weights %s are not the published ones: metrics do not compare with others'", path)
-    return convert_weights(read_torch_file(path), path), digest
+    return convert_weights(tensors, path), digest
 
 
 def convert_weights(tensors: Any, path: Path) -> PyTree:
@@ -76,43 +63,19 @@ def convert_weights(tensors: Any, path: Path) -> PyTree:
     Raises:
       InputError: a tensor is missing, has another shape, or is not finite.
     """
-
-    def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        array = tensors.get(name) if isinstance(tensors, dict) else None
-        if not isinstance(array, np.ndarray) or array.shape != shape:
-            found = f"has shape {array.shape} and not {shape}" if isinstance(array, np.ndarray) else "is missing"
-            raise InputError(
-                f"the Inception weights {path} are of another network: {name} {found}; give those of pytorch-fid, "
-                f"{PUBLISHED.name}"
-            )
-        array = array.astype(np.float64)
-        if not np.isfinite(array).all():
-            raise InputError(f"the Inception weights {path} are damaged: {name} is not finite; download them again")
-        return array
-
-    def convolution(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
-        height, width, inputs, outputs = shape
-        kernel = tensor(f"{name}.conv.weight", (outputs, inputs, height, width))
-        scale, shift, mean, variance = (
-            tensor(f"{name}.bn.{part}", (outputs,)) for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        if variance.min() < 0:
-            raise InputError(f"the Inception weights {path} are damaged: {name}.bn.running_var is negative")
-        scale /= np.sqrt(variance + _EPSILON)
-        kernel = (kernel * scale[:, None, None, None]).transpose(2, 3, 1, 0)
-        return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(shift - mean * scale, jnp.float32)}
+    found = Tensors(tensors, path, "Inception", f"those of pytorch-fid, {PUBLISHED.name}")
 
     def convert(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         return {
-            name: convolution(prefix + name, part["kernel"].shape)
+            name: found.convolution(f"{prefix}{name}.conv", f"{prefix}{name}.bn", part["kernel"].shape)
             if "kernel" in part
             else convert(part, f"{prefix}{name}.")
             for name, part in tree.items()
         }
 
     blocks = parameter_shapes()
-    classes = tensor("fc.weight", blocks.pop("fc")["kernel"].shape[::-1])
-    bias = tensor("fc.bias", blocks.pop("fc_bias").shape)
+    classes = found.array("fc.weight", blocks.pop("fc")["kernel"].shape[::-1])
+    bias = found.array("fc.bias", blocks.pop("fc_bias").shape)
     last = {"fc": {"kernel": jnp.asarray(classes.T, jnp.float32)}, "fc_bias": jnp.asarray(bias, jnp.float32)}
     return {**convert(blocks), **last}
 
