@@ -34,7 +34,7 @@ LAYERS = [
     ["samplers", "charges", "restoration"],
     ["sampling", "latents", "likelihood", "pieces"],
     ["config_fields"],
-    ["config_files", "training.profiles", "training.state", "training.writers", "metrics"],
+    ["config_files", "training.profiles", "training.state", "training.overfitting", "training.writers", "metrics"],
     ["config_ranges", "config_conflicts"],
     ["build", "checkpoints"],
     ["config_data", "config", "given", "generator", "records", "restorer", "bound_model"],

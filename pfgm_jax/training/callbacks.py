@@ -19,6 +19,7 @@ from pfgm_jax.datasets import Split
 from pfgm_jax.errors import TrainingError
 from pfgm_jax.generator import Generator
 from pfgm_jax.interruption import StopRequest, farewell
+from pfgm_jax.training.overfitting import Losses, Overfitting
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.writers import MetricWriter
 
@@ -80,11 +81,23 @@ class Callback(Protocol):
 
 
 class Logger:
-    """A callback that logs the mean metrics since the last line, speeds and, if it is due, the held-out loss."""
+    """A callback that logs the mean metrics since the last line, speeds and, if it is due, the held-out loss.
 
-    def __init__(self, writer: MetricWriter, bar: tqdm, images_per_step: int, held_out_loss: Callable[[PyTree], float]):
+    Beside the `held_out_loss` of the averaged parameters it logs the `fitted_loss`, that of as many training examples,
+    perturbed as much, and the `loss_gap`, by how much the first is greater.
+    """
+
+    def __init__(
+        self,
+        writer: MetricWriter,
+        bar: tqdm,
+        images_per_step: int,
+        held_out_loss: Callable[[PyTree], float],
+        fitted_loss: Callable[[PyTree], float],
+    ):
         self._writer, self._bar, self._images_per_step = writer, bar, images_per_step
-        self._held_out_loss = held_out_loss
+        self._losses = {"held_out_loss": held_out_loss, "fitted_loss": fitted_loss}
+        self._overfitting = Overfitting(writer.losses())
         self._pending: list[dict[str, Array]] = []  # metrics of the steps since the last line, still on the devices
         self._since = time.perf_counter()
 
@@ -102,9 +115,14 @@ class Logger:
         values["steps_per_second"] = len(self._pending) / (time.perf_counter() - self._since)
         values["images_per_second"] = values["steps_per_second"] * self._images_per_step
         if now.evaluates:
-            values["held_out_loss"] = self._held_out_loss(state.ema_params)
-            if not math.isfinite(values["held_out_loss"]):
+            found = {name: loss(state.ema_params) for name, loss in self._losses.items()}
+            if not all(map(math.isfinite, found.values())):
                 raise TrainingError(f"the held-out loss of step {now.step} is not finite; {AFTER_A_BAD_STEP}")
+            held_out, fitted = found.values()
+            values |= found | {"loss_gap": held_out - fitted}
+            log.info("Step %d: held-out loss %.4g, of training examples %.4g", now.step, held_out, fitted)
+            if warning := self._overfitting.warning(Losses(now.step, held_out, fitted)):
+                log.warning("%s", warning)
         self._writer.scalars(now.step, values)
         self._bar.set_postfix({name: f"{values[name]:.3g}" for name in ("loss", "images_per_second")})
         self._pending = []

@@ -48,6 +48,7 @@ def train(
     training, keys = config.training, Keys.from_seed(config.seed, devices.whole)
     train_step, test_loss = step.create_step(config, devices)
     held_out_loss = step.create_held_out_loss(config, dataset, devices, test_loss)
+    fitted_loss = step.create_held_out_loss(config, step.as_many_as_held_out(dataset), devices, test_loss)
     charges = build.create_charges(config, devices).of_dataset(dataset.train)
     request = sharding.SharedRequest(devices)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
@@ -59,7 +60,7 @@ def train(
         stack.enter_context(checkpoints)
         writer = stack.enter_context(writers.create_writer(workdir, start))
         bar = stack.enter_context(progress_bar(training.n_iters, "step", start))
-        logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss)
+        logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss, fitted_loss)
         after_each_step: list[callbacks.Callback] = [
             logger,
             callbacks.Saver(checkpoints, config_files.to_dict(config)),

@@ -63,6 +63,16 @@ def batches(
     )
 
 
+def as_many_as_held_out(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Returns the data set with as many training examples as there are test examples in the place of these.
+
+    Losses of both compare: where the field is that of all examples, its noise is that of their number.
+    """
+    count = min(len(dataset.train), len(dataset.test))
+    which = np.linspace(0, len(dataset.train) - 1, count).astype(np.int64)
+    return dataset._replace(test=dataset.train.part(which))
+
+
 def create_held_out_loss(
     config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices, loss: Callable | None = None
 ) -> Callable[[PyTree], float]:

@@ -12,6 +12,7 @@ from pfgm_jax import pictures, sharding
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.reading import parse_json
+from pfgm_jax.training.overfitting import Losses, losses_of_lines
 
 
 class MetricWriter:
@@ -29,6 +30,10 @@ class MetricWriter:
             write_whole(others, before + b"".join(dropped))
         write_whole(self._path, b"".join(self._lines))
         self._events = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def losses(self) -> list[Losses]:
+        """Returns the losses of the run before it resumed."""
+        return losses_of_lines(self._lines)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line of JSON, and a point on each TensorBoard curve.
@@ -77,6 +82,10 @@ class NoWriter(MetricWriter):
 
     def __init__(self, workdir: Folder, step: int):
         pass
+
+    def losses(self) -> list[Losses]:
+        """Returns none."""
+        return []
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Does nothing."""
