@@ -54,7 +54,7 @@ def test_features_are_those_of_the_published_program(extractor):
 def test_images_are_resized_as_the_extractor_says():
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (1, 20, 14, 1), dtype=np.uint8)
-    at = [(np.arange(224) + 0.5) * n / 224 - 0.5 for n in (20, 14)]
+    at = [(np.arange(80) + 0.5) * n / 80 - 0.5 for n in (20, 14)]
     grid = np.meshgrid(*at, indexing="ij")
     larger = ndimage.map_coordinates(small[0, :, :, 0].astype(np.float64), grid, order=1, mode="nearest")
     found = np.asarray(efficientnet_features._preprocess(small))
@@ -65,6 +65,12 @@ def test_images_are_resized_as_the_extractor_says():
         for channel in large[0].transpose(2, 0, 1)
     ]
     expected = (np.stack([np.asarray(image) for image in smaller], axis=-1) - 127) / 128
+    assert [efficientnet_features.side_of(*size) for size in ((8, 8), (28, 28), (64, 10), (8, 17))] == [
+        64,
+        112,
+        224,
+        68,
+    ]
     rounding = 4 * 500 * 2**-23  # of positions in float32, in a range of 2
     np.testing.assert_allclose(np.asarray(efficientnet_features._preprocess(large))[0], expected, atol=rounding)
 

@@ -112,10 +112,13 @@ class _Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """A network from 224 x 224 pixels in about [-1, 1] to features, in float32 at the highest precision."""
+    """A network from squares of pixels in about [-1, 1] to features, in float32 at the highest precision.
+
+    It was trained on squares of 224 x 224.
+    """
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B 224 224 3"]) -> Float[Array, "B 1280"]:
+    def __call__(self, x: Float[Array, "B S S 3"]) -> Float[Array, "B 1280"]:
         x = nn.relu6(_Conv(32, 3, 2, name="stem")(x))
         number = 0
         for stage in STAGES:
