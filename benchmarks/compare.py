@@ -13,6 +13,7 @@ the figures, to the output folder. With --gpu the network has the size that a GP
 """
 
 import argparse
+import functools
 import json
 import platform
 import time
@@ -27,11 +28,16 @@ import pfgm_jax
 import run_lib
 from benchmarks import compare_figures, compare_tables
 from benchmarks.compare_plan import CELLS, DATA, METHODS, Cell, Data, config_of, plan
+from pfgm_jax import build, config_files, evaluation, results
 from pfgm_jax.commands import command_line
+from pfgm_jax.config import validate
+from pfgm_jax.loading import load_with
 
-# Values of a report that a cell keeps, and those of the features of a network.
-KEPT = ("evaluations", "fid", "fid_test", "memorized", "nearer_than_test")
-OF_FEATURES = ("kid", "kid_test")
+# By kind of features: what is measured by them, and what the names of these values begin with.
+MEASURED = {
+    "pixels": (("fid", "fid_test", "memorized", "nearer_than_test"), ""),
+    "efficientnet": (("kid", "kid_test"), "feature_"),
+}
 
 
 class Run:
@@ -56,18 +62,25 @@ class Run:
         """Draws samples and compares them with the data, by pixels and by a network's features."""
         if cell.name in self.found:
             return
-        config = self.config.copy_and_resolve_references()
-        config.update_from_flattened_dict({**cell.changes, "eval.num_samples": self.data.samples})
-        config.eval.enable_loss = config.eval.enable_bpd = False
+        config = config_files.read(self.workdir)
+        config.update_from_flattened_dict(cell.changes)
+        validate(config)
+        model = load_with(config, self.workdir)
+        folder = results.samples_folder(self.workdir, model, self.data.samples)
         start = time.perf_counter()
-        config.eval.features = "pixels"
-        (report,) = run_lib.evaluate(config, self.workdir)
+        rows = evaluation.draw_samples(model, folder, self.data.samples)
         seconds = time.perf_counter() - start
-        config.eval.features = "efficientnet"
-        (of_features,) = run_lib.evaluate(config, self.workdir)
-        values = {name: report[name] for name in KEPT}
-        values |= {f"feature_{name}": of_features[name] for name in OF_FEATURES}
-        self._keep(cell.name, {**values, "seconds": seconds})
+        values = {"evaluations": float(rows["evaluations"].mean()), "seconds": seconds}
+        for features, (names, prefix) in MEASURED.items():
+            found = self._comparison(features)(rows["samples"])
+            values |= {f"{prefix}{name}": found[name] for name in names}
+        self._keep(cell.name, values)
+
+    @functools.cache  # noqa: B019
+    def _comparison(self, features: str) -> evaluation.Comparison:
+        config = config_files.read(self.workdir)
+        config.eval.features = features
+        return evaluation.create_comparison(config, build.load_dataset(config))
 
     def measure_images(self) -> None:
         """Measures likelihoods of test and training images, and how far off they are when encoded and decoded."""

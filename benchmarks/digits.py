@@ -2,8 +2,9 @@
 
     python -m benchmarks.digits --workdir runs/digits_mlp [--solver rk45] [--steps 12] [--sets 5] [--z_min 0.01]
 
-Prints the distance of 1,000 training digits, then of several sets of 1,000 samples, and the mean of these. Black is
-0 and white 1. Neither side is rounded to grey levels: the training digits are dequantized, as the network sees them.
+Prints the distance of 1,000 training digits, then of several sets of 1,000 samples, and the mean of these; then the
+distance of one set to the test digits, and how much it repeats training digits (`metrics.held_out`). Black is 0 and
+white 1. Neither side is rounded to grey levels: the training digits are dequantized, as the network sees them.
 Then it encodes the test digits from the height `z_min`, and prints the Kolmogorov-Smirnov distance of the latents'
 norms from the prior's law before it is clipped (|x|^2 / z_max^2 is beta prime with parameters N/2 and 1/2), and how far
 from the digits the latents lead back, by the solver's tolerance.
@@ -18,7 +19,8 @@ import scipy.stats
 
 import pfgm_jax
 from pfgm_jax import datasets, latents
-from pfgm_jax.metrics import frechet_distance
+from pfgm_jax.metrics import copying, frechet_distance
+from pfgm_jax.metrics.held_out import Copying
 from pfgm_jax.progress import progress_bar
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.trained_model import TrainedModel
@@ -37,12 +39,26 @@ def draw(model: TrainedModel, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([b.x for b in batches]), np.concatenate([b.evaluations for b in batches])
 
 
-def pixel_distance(x: np.ndarray, scaling: datasets.Scaling) -> float:
-    """The distance of samples [n, 8, 8, 1] in network units to the training digits."""
-    train = datasets.load_dataset("digits").train[:]
-    data = scaling.augment(jax.random.key(0), train, np.arange(len(train), dtype=np.int32))
-    flat = lambda images: (np.asarray(images, np.float64).reshape(len(images), -1) + 1) / 2
-    return frechet_distance(flat(x), flat(data))
+def _flat(x: np.ndarray) -> np.ndarray:
+    """Images in network units as rows of pixels, black being 0 and white 1."""
+    return (np.asarray(x, np.float64).reshape(len(x), -1) + 1) / 2
+
+
+def _digits(split: str, scaling: datasets.Scaling) -> np.ndarray:
+    """The digits of a split as the network sees them, as rows of pixels."""
+    images = getattr(datasets.load_dataset("digits"), split)[:]
+    index = np.arange(len(images), dtype=np.int32)
+    return _flat(np.asarray(scaling.augment(jax.random.key(0), images, index)))
+
+
+def pixel_distance(x: np.ndarray, scaling: datasets.Scaling, split: str = "train") -> float:
+    """The distance of samples [n, 8, 8, 1] in network units to the digits of a split."""
+    return frechet_distance(_flat(x), _digits(split, scaling))
+
+
+def copying_of_digits(x: np.ndarray, scaling: datasets.Scaling) -> Copying:
+    """How much nearer to training digits samples [n, 8, 8, 1] in network units are than test digits."""
+    return copying(_flat(x), _digits("train", scaling), _digits("test", scaling))
 
 
 def report_on_latents(model: TrainedModel) -> None:
@@ -92,6 +108,10 @@ def main():
     again = scaling.augment(jax.random.key(1), again, np.arange(SAMPLES, dtype=np.int32))
     print(f"fd of {SAMPLES} training digits drawn with replacement: {pixel_distance(np.asarray(again), scaling):.4f}")
     print("fd: " + " ".join(f"{d:.4f}" for d in distances) + f", mean {np.mean(distances):.4f}")
+    found, to_test = copying_of_digits(x[:SAMPLES], scaling), pixel_distance(x[:SAMPLES], scaling, "test")
+    print(
+        f"of the first: fd to the test digits {to_test:.4f}, memorized {found.memorized:.3f}, nearer {found.nearer:.3f}"
+    )
     report_on_latents(pfgm_jax.load(arguments.workdir, **options, **{"sampling.z_min": arguments.z_min}))
 
 

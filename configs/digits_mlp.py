@@ -1,4 +1,4 @@
-"""The digits of configs/digits.py by a multilayer perceptron and the exact field of all of them; what `make demo` runs.
+"""The digits of configs/digits.py by a multilayer perceptron and the exact field of all of them.
 
 For images this small a perceptron takes a batch four times as large in less time than the U-Net its own.
 
