@@ -5,8 +5,8 @@
 
 Trains PFGM, PFGM++ with D = 128, the VE, VP and sub-VP SDEs and flow matching, with each seed. Draws samples of each by
 its ODE, by its SDE or ancestral sampler, and in few steps. Measures likelihoods, and how far off images are that are
-encoded and decoded. Half of the budget is for training, and decides how many steps there are. What is done is kept in
-the folder: a command that was interrupted goes on where it stopped when it is given again.
+encoded and decoded. A quarter of the budget is for training, and decides how many steps there are. What is done is kept
+in the folder: a command that was interrupted goes on where it stopped when it is given again.
 
 Prints tables with means over seeds and their standard errors, and what they say of the paper's claims; writes them, and
 the figures, to the output folder. With --gpu the network has the size that a GPU trains in the same time.

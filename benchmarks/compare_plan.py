@@ -10,8 +10,8 @@ import ml_collections
 import run_lib
 from pfgm_jax import config_files
 
-# Share of the budget that training takes; sampling and likelihoods take about as much.
-TRAINING = 0.5
+# Share of the budget that training takes; samples, of which SDEs take thousands of evaluations, take the rest.
+TRAINING = 0.25
 # Steps that are timed for the plan.
 TIMED = 60
 

@@ -63,7 +63,7 @@ def test_claims_are_judged_by_the_numbers():
 def test_a_plan_stays_and_another_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(compare_plan, "_seconds_of_step", lambda *_: 0.05)
     made = compare_plan.plan(tmp_path, DATA["digits"], 60, 5, gpu=False)
-    assert made["steps"] == 30 * 60 / (0.05 * 5 * len(METHODS))
+    assert made["steps"] == 15 * 60 / (0.05 * 5 * len(METHODS))
     monkeypatch.setattr(compare_plan, "_seconds_of_step", lambda *_: 1.0)
     assert (
         compare_plan.plan(tmp_path, DATA["digits"], 60, 5, gpu=False)
