@@ -1,22 +1,22 @@
 """PFGM beside what it is measured against, on one network with the same batches and steps: docs/comparison.md.
 
     python -m benchmarks.compare --data digits|fashion_mnist [--budget MINUTES] [--seeds N] [--gpu]
-        [--folder runs/compare] [--output docs]
+        [--figures] [--folder runs/compare] [--output docs]
 
 Trains PFGM, PFGM++ with D = 128, the VE, VP and sub-VP SDEs and flow matching, with each seed. Draws samples of each by
 its ODE, by its SDE or ancestral sampler, and in few steps. Measures likelihoods, and how far off images are that are
 encoded and decoded. A quarter of the budget is for training, and decides how many steps there are. What is done is kept
 in the folder: a command that was interrupted goes on where it stopped when it is given again.
 
-Prints tables with means over seeds and their standard errors, and what they say of the paper's claims; writes them, and
-the figures, to the output folder. With --gpu the network has the size that a GPU trains in the same time.
+Prints tables with means over seeds and their standard errors, and what they say of the paper's claims, and writes them
+to the output folder. With --figures it also draws the paper's figures there, of the first seed, and trains the weak
+network of one of them, which takes as long again. With --gpu the network has the size that a GPU trains in the time.
 """
 
 import argparse
 import functools
 import json
 import platform
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,9 @@ import numpy as np
 import pfgm_jax
 import run_lib
 from benchmarks import compare_figures, compare_tables
-from benchmarks.compare_plan import CELLS, DATA, METHODS, Cell, Data, config_of, plan
+from benchmarks.compare_plan import CELLS, DATA, METHODS, Cell, Data, config_of, plan, sampled
 from pfgm_jax import build, config_files, evaluation, results
 from pfgm_jax.commands import command_line
-from pfgm_jax.config import validate
 from pfgm_jax.loading import load_with
 
 # By kind of features: what is measured by them, and what the names of these values begin with.
@@ -52,25 +51,21 @@ class Run:
         """Trains, unless that is done."""
         if "train" in self.found:
             return
-        start = time.perf_counter()
         run_lib.train(self.config, self.workdir)
         lines = [json.loads(line) for line in (self.workdir / "metrics.jsonl").read_text().splitlines()]
         losses = {name: lines[-1][name] for name in ("held_out_loss", "fitted_loss")}
-        self._keep("train", {"seconds": time.perf_counter() - start, **losses})
+        taken = np.diff([0, *(line["step"] for line in lines)])
+        seconds = float(np.sum(taken / [line["steps_per_second"] for line in lines]))
+        self._keep("train", {"seconds": seconds, **losses})
 
     def sample(self, cell: Cell) -> None:
         """Draws samples and compares them with the data, by pixels and by a network's features."""
         if cell.name in self.found:
             return
-        config = config_files.read(self.workdir)
-        config.update_from_flattened_dict(cell.changes)
-        validate(config)
-        model = load_with(config, self.workdir)
+        model = load_with(sampled(config_files.read(self.workdir), cell), self.workdir)
         folder = results.samples_folder(self.workdir, model, self.data.samples)
-        start = time.perf_counter()
         rows = evaluation.draw_samples(model, folder, self.data.samples)
-        seconds = time.perf_counter() - start
-        values = {"evaluations": float(rows["evaluations"].mean()), "seconds": seconds}
+        values = {"evaluations": float(rows["evaluations"].mean()), "seconds": float(rows["seconds"].sum())}
         for features, (names, prefix) in MEASURED.items():
             found = self._comparison(features)(rows["samples"])
             values |= {f"{prefix}{name}": found[name] for name in names}
@@ -86,7 +81,6 @@ class Run:
         """Measures likelihoods of test and training images, and how far off they are when encoded and decoded."""
         if "images" in self.found:
             return
-        start = time.perf_counter()
         values = {}
         for split in ("test", "train"):
             config = self.config.copy_and_resolve_references()
@@ -99,7 +93,7 @@ class Run:
         x = np.asarray(model.scaling.to_network(images))
         back = model.generator.decode(model.params, model.generator.encode(model.params, x))
         values["inversion"] = float(np.median(np.sqrt(np.mean(np.square(back - x), axis=(1, 2, 3)))) / 2)
-        self._keep("images", {**values, "seconds": time.perf_counter() - start})
+        self._keep("images", values)
 
     def _keep(self, name: str, values: dict[str, float]) -> None:
         self.found[name] = values
@@ -133,6 +127,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=90, help="minutes")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--figures", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("runs/compare"))
     parser.add_argument("--output", type=Path, default=Path("docs"))
     arguments = parser.parse_args()
@@ -148,7 +143,8 @@ def main() -> None:
     print(text)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / f"comparison_{arguments.data}.txt").write_text(text)
-    compare_figures.draw(folder, arguments.data, data, made, arguments.output)
+    if arguments.figures:
+        compare_figures.draw(folder, arguments.data, data, made, arguments.output)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import run_lib
-from benchmarks.compare_plan import DIFFUSIONS, METHODS, ODE, Data, config_of
+from benchmarks.compare_plan import DIFFUSIONS, METHODS, ODE, Data, weak_config
 from benchmarks.dimensions import curves_of
 from pfgm_jax import charts, config_files, datasets
 from pfgm_jax.trained_model import TrainedModel
@@ -36,8 +36,9 @@ def workdir_of(folder: Path, method: str, seed: int) -> Path:
 
 def _kept(path: Path, compute: Any) -> Any:
     if not path.exists():
-        found = compute()
-        path.write_text(json.dumps(found, indent=1))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(compute(), indent=1))
+        partial.replace(path)
     return json.loads(path.read_text())
 
 
@@ -45,9 +46,7 @@ def weak_network(folder: Path, data: Data, made: dict[str, Any]) -> dict[str, di
     """Trains NCSNv2 by each method and compares samples of its ODE with the data."""
     found = {}
     for method in WEAK:
-        config = config_of(data, method, 0, made["steps"], made["gpu"])
-        config.model.name = "ncsnv2"
-        config.update_from_flattened_dict(ODE.changes)
+        config = weak_config(data, method, made["steps"], made["gpu"])
         config.eval.num_samples, config.eval.features = data.samples, "pixels"
         config.eval.enable_loss = config.eval.enable_bpd = False
         workdir = workdir_of(folder, f"weak-{method}", 0)

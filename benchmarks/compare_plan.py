@@ -9,6 +9,7 @@ import ml_collections
 
 import run_lib
 from pfgm_jax import config_files
+from pfgm_jax.config import validate
 
 # Share of the budget that training takes; samples, of which SDEs take thousands of evaluations, take the rest.
 TRAINING = 0.25
@@ -28,6 +29,7 @@ class Data:
       samples: compared in each cell.
       images: whose likelihoods are measured, of each split.
       seeds: of training and sampling, unless the command says otherwise.
+      weak_width: `model.nf` of the weak network.
     """
 
     experiment: str
@@ -37,10 +39,11 @@ class Data:
     samples: int
     images: int
     seeds: int
+    weak_width: int
 
 
 DATA = {
-    "digits": Data("digits_mlp", {"model.nf": 256}, {}, 4000, 1000, 200, 5),
+    "digits": Data("digits_mlp", {"model.nf": 256}, {}, 4000, 1000, 200, 5, 8),
     "fashion_mnist": Data(
         "fashion_mnist",
         {
@@ -57,6 +60,7 @@ DATA = {
         1000,
         32,
         1,
+        16,
     ),
 }
 
@@ -117,7 +121,7 @@ CELLS = (
         ("VE",),
         {"sampling.method": "annealed_langevin", "sampling.N": 200, "sampling.n_steps_each": 5},
     ),
-    Cell("EDM, churn", ("PFGM++",), {"sampling.method": "edm", "sampling.N": 128}),
+    Cell("EDM, churn", ("VE",), {"sampling.method": "edm", "sampling.N": 128}),
 )
 STOCHASTIC = tuple(cell.name for cell in CELLS if cell.changes["sampling.method"] not in ("ode", "ddim"))
 
@@ -131,6 +135,25 @@ def config_of(data: Data, method: str, seed: int, steps: int, gpu: bool) -> ml_c
     fields |= {"training.eval_freq": max(1, steps // 10), "seed": seed, "sampling.batch_size": 500, **METHODS[method]}
     config.update_from_flattened_dict(fields)
     return config
+
+
+def sampled(config: ml_collections.ConfigDict, cell: Cell) -> ml_collections.ConfigDict:
+    """Returns the config of a run with the sampler of a cell.
+
+    Raises:
+      InputError: the method cannot be sampled so.
+    """
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(cell.changes)
+    validate(config)
+    return config
+
+
+def weak_config(data: Data, method: str, steps: int, gpu: bool) -> ml_collections.ConfigDict:
+    """Creates the config of a run of the weak network, NCSNv2."""
+    config = config_of(data, method, 0, steps, gpu)
+    config.model.name, config.model.nf = "ncsnv2", data.weak_width
+    return sampled(config, ODE)
 
 
 def plan(folder: Path, data: Data, budget: float, seeds: int, gpu: bool) -> dict[str, Any]:

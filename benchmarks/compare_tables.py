@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
 from benchmarks.compare_plan import CELLS, DIFFUSIONS, FEW, METHODS, ODE, STOCHASTIC
 
@@ -18,8 +19,8 @@ COLUMNS = {
     "nearer_than_test": "nearer",
     "seconds": "seconds",
 }
-# Those of which smaller is better are compared in units of the standard error of their difference.
-SIGNIFICANT = 2.0
+# Probability with which chance alone makes a difference that is called one.
+CHANCE = 0.05
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -65,7 +66,6 @@ def images_table(found: Found) -> str:
         ("images", "bits_test"): "bits/dim, test",
         ("images", "bits_train"): "bits/dim, training",
         ("images", "inversion"): "inversion",
-        ("images", "seconds"): "seconds",
         ("train", "held_out_loss"): "held-out loss",
         ("train", "fitted_loss"): "training loss",
         ("train", "seconds"): "seconds of training",
@@ -81,8 +81,8 @@ def _compared(a: Sequence[float], b: Sequence[float]) -> str:
     mean, error = mean_and_error([x - y for x, y in zip(a, b, strict=True)])
     if not np.isfinite(error):
         return f"{'smaller' if mean < 0 else 'larger'}, one seed"
-    if abs(mean) <= SIGNIFICANT * error:
-        return "no difference"
+    if abs(mean) <= scipy.stats.t.ppf(1 - CHANCE / 2, len(a) - 1) * error:
+        return f"no difference beyond chance ({mean:+.4f} ± {error:.4f})"
     return f"{'smaller' if mean < 0 else 'larger'} by {abs(mean):.4f} ± {error:.4f}"
 
 
