@@ -5,9 +5,8 @@
 Prints, one a line at the end: the seconds it took; evaluations of the network per digit; the Fréchet distances in pixel
 space of 1,000 sampled digits to the training digits and to the test digits; by how much they repeat training digits, 0
 for new ones and 1 for copies, and the share of them that is nearer to a training digit than the median test digit; of
-10,000 points of the heart, the share that is farther
-from the training points than every held-out point, and their sliced Wasserstein distance to held-out points over that
-of training points; and where the pictures are.
+10,000 points of the heart, the share that is farther from the training points than every held-out point, and their
+sliced Wasserstein distance to held-out points over that of training points; and where the pictures are.
 """
 
 import shutil
@@ -46,7 +45,7 @@ def digits_demo(workdir: Path) -> tuple[dict[str, str], Path]:
         "fd": f"{pixel_distance(x, scaling):.4f}",
         "fd_test": f"{pixel_distance(x, scaling, 'test'):.4f}",
         "memorized": f"{repeated.memorized:.3f}",
-        "nearer than test": f"{repeated.nearer:.3f}",
+        "nearer_than_test": f"{repeated.nearer:.3f}",
     }
     return measured, picture
 

@@ -77,7 +77,7 @@ def _evaluation() -> ml_collections.ConfigDict:
     # What images are compared by: inception, efficientnet (no download), or pixels (of tiny images).
     evaluation.features = "inception"
     evaluation.front_end = "tensorflow"  # how images are resized for Inception: tensorflow or pytorch-fid
-    evaluation.weights = ""  # file of Inception's weights; "": the published one, downloaded once
+    evaluation.weights = ""  # file of the network's weights; "": the published one
     # Values that pictures of samples, and features, show as black and white, (low, high) in the units of the data; ():
     # all grey levels, of real numbers two standard deviations about the mean.
     evaluation.window = ()

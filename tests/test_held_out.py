@@ -43,7 +43,7 @@ def test_copying_is_the_statistic_of_kolmogorov_and_smirnov(sets):
 
 def test_held_out_examples_are_no_copies_and_training_examples_are(sets):
     _, train, test = sets
-    assert copying(test, train, test) == (0, 0.5)
+    assert copying(test, train, test) == copying(test[:201], train, test[:201]) == (0, 0.5)
     for scale in (1, 1e4):  # of offsets that make distances inexact
         shift = scale * np.ones((1, 12))
         assert copying(train[:400] + shift, train + shift, test + shift) == (1, 1)
@@ -52,8 +52,19 @@ def test_held_out_examples_are_no_copies_and_training_examples_are(sets):
         )
     half = np.concatenate([train[:300], test])
     assert copying(half, train, test) == (0.5, 0.75)
+    # Where held-out examples are copies too, copies are no sign of anything.
+    assert copying(train[:100], train, train[100:200]) == (0, 0.5)
     # Samples far from everything are no copies either.
     assert copying(test + 100, train, test) == (0, 0)
+
+
+@pytest.mark.parametrize("empty", range(3))
+def test_empty_sets_are_refused(sets, empty):
+    parts = [x[:0] if i == empty else x for i, x in enumerate(sets)]
+    with pytest.raises(
+        InputError, match="samples, training and held-out examples have shapes .*; give at least one row"
+    ):
+        copying(*parts)
 
 
 def test_evaluation_reports_distances_to_held_out_images(sets):
@@ -73,6 +84,9 @@ def test_evaluation_reports_distances_to_held_out_images(sets):
     assert found == pytest.approx(expected, rel=1e-9)
     published = dataclasses.replace(of(train), features=None)
     assert evaluate(Features(samples, None), published, of(test), **options).keys() == {"fid", "fid_test", "kid_test"}
+    # Of a part of the training images, copies could not be told.
+    part = dataclasses.replace(of(train), features=of(train).features[:600])
+    assert "memorized" not in evaluate(Features(samples, None), part, of(test), **options)
     with pytest.raises(InputError, match="the samples have 12 features each and the reference 11"):
         evaluate(Features(samples, None), of(train), of(test[:, 1:]))
 
@@ -113,6 +127,6 @@ def test_measures_rank_digits_as_they_should(ranked):
     assert max(distance[name] for name in ("fresh", "half", "copies")) < min(distance["blurred"], distance["noisy"])
     memorized = of("memorized")
     assert memorized["copies"] == 1 and abs(memorized["half"] - 0.5) < 0.1
-    assert max(memorized[name] for name in ("fresh", "noisy")) < 0.15
+    assert max(memorized[name] for name in ("fresh", "blurred", "noisy")) < 0.15
     nearer = of("nearer_than_test")
     assert nearer["copies"] == 1 and abs(nearer["fresh"] - 0.5) < 0.1 and nearer["noisy"] < 0.05

@@ -32,7 +32,7 @@ def tensors():
         (lambda t: t.update({"fc.bias": np.zeros(1000)}), r"fc.bias has shape \(1000,\) and not \(1008,\); give those"),
         (
             lambda t: t.update({"fc.weight": np.full((1008, 2048), np.nan)}),
-            "damaged: fc.weight is not finite; download them again",
+            "damaged: fc.weight is not finite; download them again from https",
         ),
         (
             lambda t: t.update({"Mixed_7c.branch1x1.bn.running_var": -np.ones(320)}),

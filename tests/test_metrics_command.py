@@ -57,16 +57,21 @@ def test_command_takes_folders_and_arrays(command, pictures):
     assert published == pytest.approx({"samples": 30, "reference": 0, "fid": result["fid"]}, rel=1e-9)
 
 
-def test_command_compares_with_held_out_images(command, pictures):
+def test_command_compares_with_held_out_images(command, pictures, tmp_path):
     folder, sets = pictures
-    a, b = (sets[name].reshape(-1, 60) / 255 for name in "ab")
-    flags = "--samples", folder / "a.npz", "--reference", folder / "b"
-    result = command(*flags, "--held_out", folder / "a")
+    many = np.random.default_rng(1).integers(0, 256, (55, 4, 5, 3)).astype(np.uint8)
+    np.savez(tmp_path / "many.npz", images=many)
+    flags = "--samples", tmp_path / "many.npz", "--reference", folder / "b"
+    result = command(*flags, "--held_out", tmp_path / "many.npz")
     assert result["fid_test"] == pytest.approx(0, abs=1e-9)
     assert (result["memorized"], result["nearer_than_test"]) == (0, 0.5)
-    copies = command("--samples", folder / "b", "--reference", folder / "b.npz", "--held_out", folder / "a.npz")
+    copies = command("--samples", folder / "b", "--reference", folder / "b.npz", "--held_out", tmp_path / "many.npz")
+    a, b = (images.reshape(-1, 60) / 255 for images in (many, sets["b"]))
     assert copies["fid_test"] == pytest.approx(frechet_distance(b, a), rel=1e-9)
     assert (copies["memorized"], copies["nearer_than_test"]) == (1, 1)
+    # Beside few held-out images it says nothing of copies.
+    few = command(*flags, "--held_out", folder / "a")
+    assert "fid_test" in few and "memorized" not in few
     with pytest.raises(
         InputError, match="--held_out is 'nowhere', which is neither a folder nor a .npz file; give one"
     ):

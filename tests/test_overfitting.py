@@ -26,15 +26,34 @@ def test_a_run_that_learns_by_heart_is_told_so_once():
     assert [i for i, text in enumerate(said) if text] == [2 + EVALUATIONS]
     assert said[2 + EVALUATIONS] == (
         "The run overfits: since step 2 the held-out loss rose from 3.5 to 3.8, and that of training examples fell "
-        "from 3 to 2.7; take an earlier checkpoint, or give the model more data, more dropout or fewer parameters"
+        "from 3 to 2.7; use an earlier checkpoint (training.snapshot_freq keeps more of them), more data, more "
+        "model.dropout or a smaller model.nf"
     )
     # The same after a resumption, before it was said and after.
     assert [bool(text) for text in warnings(rising, falling, 4)] == [False, True, False, False]
     assert not any(warnings(rising, falling, 6))
-    # Neither a run that still learns overfits, nor one both of whose losses rise, nor one with a single bad evaluation.
+    # One evaluation that does not fit does not silence it for good.
+    assert any(warnings([*rising, 4.1, 4.2], [5.0, 4, 3, 2.9, 3.1, 2.7, 2.6, 2.5, 2.4, 2.3]))
+
+
+def test_a_run_that_does_not_learn_by_heart_is_not_told_so():
+    falling = [5.0, 4, 3, 2.9, 2.8, 2.7, 2.6, 2.5]
+    rising = [5.0, 4, 3.5, 3.6, 3.7, 3.8, 3.9, 4.0]
     assert not any(warnings(falling, falling))
     assert not any(warnings(rising, rising))
     assert not any(warnings([5, 4, 3, 3.5, 3.2, 2.9, 2.8, 2.7], falling))
+    # Losses that have converged, but for noise.
+    for seed in range(200):
+        noise = 0.001 * np.random.default_rng(seed).normal(size=(2, 40))
+        assert not any(warnings(0.5 * (1 + noise[0]), 0.4 * (1 + noise[1])))
+
+
+def test_lines_without_losses_are_left_out():
+    lines = ['{"step": 1, "held_out_loss": 2.0, "fitted_loss": 1}']
+    for value in ("null", '"2"', "true", "[2]", "NaN", "Infinity"):
+        lines.append('{"step": 2, "fitted_loss": 1, "held_out_loss": ' + value + "}")
+    lines += ['{"step": 3, "held_out_loss": 2.0}', "[1, 2]", '{"step": 4, "loss": 2.0}']
+    assert losses_of_lines(line.encode() for line in lines) == [Losses(1, 2.0, 1)]
 
 
 def losses_of_run(train, test, tmp_path, **fields):
@@ -79,4 +98,6 @@ def test_a_run_on_few_examples_overfits_and_says_so(tmp_path, caplog, monkeypatc
     lowest = min(found, key=lambda losses: losses.held_out)
     # The network approaches what the training examples alone determine.
     assert found[-1].fitted < 0.7 * lowest.fitted and found[-1].held_out > 1.3 * lowest.held_out
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss_gap"] == found[-1].held_out - found[-1].fitted > 0
     assert len([text for text in caplog.messages if text.startswith("The run overfits: since step ")]) == 1

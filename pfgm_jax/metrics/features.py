@@ -20,8 +20,8 @@ class Features(NamedTuple):
     """Features of images, one row per image.
 
     Attributes:
-      features: float32 for Inception, float64 for pixels.
-      unbiased_logits: logits of Inception's classes, for the Inception score; None for pixels.
+      features: float32 of a network, float64 for pixels.
+      unbiased_logits: logits of Inception's classes, for the Inception score; None of other features.
     """
 
     features: Float[np.ndarray, "n d"]

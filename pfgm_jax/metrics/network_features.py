@@ -45,6 +45,7 @@ class NetworkExtractor(abc.ABC):
 
     params: PyTree
     weights: str
+    _: dataclasses.KW_ONLY
     levels: int = 256
     window: tuple[float, float] | None = None
     batch_size: int = 64

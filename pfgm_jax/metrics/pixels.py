@@ -36,7 +36,7 @@ class PixelExtractor:
         if dim > MOST_PIXELS:
             raise InputError(
                 f"the images have {dim} numbers each, and pixels are features for at most {MOST_PIXELS}; choose the "
-                "features 'inception'"
+                "features 'inception' or 'efficientnet'"
             )
         low, high = self.window or (0.0, self.levels - 1.0)
         return Features((images.reshape(len(images), dim) - np.float64(low)) / (high - low), None)

@@ -46,7 +46,7 @@ def read_weights(path: Path, network: str, example: str, otherwise: str) -> tupl
 class Tensors:
     """The tensors of a network by their names in a file."""
 
-    def __init__(self, tensors: Any, path: Path, network: str, wanted: str):
+    def __init__(self, tensors: Any, path: Path, network: str, wanted: str, otherwise: str):
         """Wraps what a file holds.
 
         Args:
@@ -54,8 +54,10 @@ class Tensors:
           path: file that they came from, for messages.
           network: name of the network, for messages.
           wanted: what to give instead of a file of another network.
+          otherwise: what to do if the file is damaged.
         """
-        self._tensors, self._file, self._wanted = tensors, f"the {network} weights {path}", wanted
+        self._tensors, self._file = tensors, f"the {network} weights {path}"
+        self._wanted, self._otherwise = wanted, otherwise
 
     def array(self, name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
         """Returns a tensor in float64.
@@ -69,7 +71,7 @@ class Tensors:
             raise InputError(f"{self._file} are of another network: {name} {trouble}; give {self._wanted}")
         found = found.astype(np.float64)
         if not np.isfinite(found).all():
-            raise InputError(f"{self._file} are damaged: {name} is not finite; download them again")
+            raise InputError(f"{self._file} are damaged: {name} is not finite; {self._otherwise}")
         return found
 
     def convolution(self, convolution: str, normalization: str, shape: tuple[int, ...]) -> dict[str, Array]:
@@ -87,7 +89,7 @@ class Tensors:
         names = ("weight", "bias", "running_mean", "running_var")
         scale, shift, mean, variance = (self.array(f"{normalization}.{part}", (outputs,)) for part in names)
         if variance.min() < 0:
-            raise InputError(f"{self._file} are damaged: {normalization}.running_var is negative")
+            raise InputError(f"{self._file} are damaged: {normalization}.running_var is negative; {self._otherwise}")
         scale /= np.sqrt(variance + _EPSILON)
         kernel = (kernel * scale[:, None, None, None]).transpose(2, 3, 1, 0)
         return {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(shift - mean * scale, jnp.float32)}

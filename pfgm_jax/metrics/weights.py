@@ -20,6 +20,7 @@ PUBLISHED = Published(
     95_628_359,
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
+_AGAIN = f"download them again from {PUBLISHED.url}"
 
 
 def obtain_weights(directory: Path) -> Path:
@@ -47,7 +48,7 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
     Raises:
       InputError: the file is missing, damaged, of another network, or has values that are not finite.
     """
-    tensors, digest = read_weights(path, "Inception", PUBLISHED.name, f"download them again from {PUBLISHED.url}")
+    tensors, digest = read_weights(path, "Inception", PUBLISHED.name, _AGAIN)
     if digest != PUBLISHED.sha256:
         log.warning("The Inception weights %s are not the published ones: metrics do not compare with others'", path)
     return convert_weights(tensors, path), digest
@@ -63,7 +64,7 @@ def convert_weights(tensors: Any, path: Path) -> PyTree:
     Raises:
       InputError: a tensor is missing, has another shape, or is not finite.
     """
-    found = Tensors(tensors, path, "Inception", f"those of pytorch-fid, {PUBLISHED.name}")
+    found = Tensors(tensors, path, "Inception", f"those of pytorch-fid, {PUBLISHED.name}", _AGAIN)
 
     def convert(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 from tqdm import tqdm
 
-from pfgm_jax import build, given, pictures
+from pfgm_jax import build, given, pictures, sharding
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.datasets import Split
 from pfgm_jax.errors import TrainingError
@@ -83,8 +83,8 @@ class Callback(Protocol):
 class Logger:
     """A callback that logs the mean metrics since the last line, speeds and, if it is due, the held-out loss.
 
-    Beside the `held_out_loss` of the averaged parameters it logs the `fitted_loss`, that of as many training examples,
-    perturbed as much, and the `loss_gap`, by how much the first is greater.
+    Beside the `held_out_loss` of the averaged parameters it logs the `fitted_loss`, that of as many training examples
+    with the same perturbations, and the `loss_gap`, by how much the first is greater.
     """
 
     def __init__(
@@ -116,12 +116,14 @@ class Logger:
         values["images_per_second"] = values["steps_per_second"] * self._images_per_step
         if now.evaluates:
             found = {name: loss(state.ema_params) for name, loss in self._losses.items()}
-            if not all(map(math.isfinite, found.values())):
-                raise TrainingError(f"the held-out loss of step {now.step} is not finite; {AFTER_A_BAD_STEP}")
+            for name, value in found.items():
+                if not math.isfinite(value):
+                    raise TrainingError(f"the {name} of step {now.step} is {value}; {AFTER_A_BAD_STEP}")
             held_out, fitted = found.values()
             values |= found | {"loss_gap": held_out - fitted}
             log.info("Step %d: held-out loss %.4g, of training examples %.4g", now.step, held_out, fitted)
-            if warning := self._overfitting.warning(Losses(now.step, held_out, fitted)):
+            warning = self._overfitting.warning(Losses(now.step, held_out, fitted))
+            if warning and sharding.is_first():  # which alone knows the losses before a resumption
                 log.warning("%s", warning)
         self._writer.scalars(now.step, values)
         self._bar.set_postfix({name: f"{values[name]:.3g}" for name in ("loss", "images_per_second")})

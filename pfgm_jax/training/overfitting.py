@@ -1,11 +1,14 @@
 """Says when a run overfits: when its held-out loss rises while the loss of training examples falls."""
 
-import json
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# The held-out loss has the same perturbations each time, so that few evaluations show a trend.
-EVALUATIONS = 3
+from pfgm_jax.reading import parse_json
+
+# The held-out loss has the same perturbations each time, so that few evaluations show a trend, and less than MARGIN is
+# what any two of them differ by.
+EVALUATIONS, MARGIN = 3, 0.01
 
 
 class Losses(NamedTuple):
@@ -36,25 +39,33 @@ class Overfitting:
         """Takes note of the losses of a step.
 
         Returns:
-          A sentence, the first time that the held-out loss has been above its lowest for `EVALUATIONS` evaluations, in
-          each of which the loss of training examples was below what it was at that lowest; else None.
+          A sentence, the first time that in the last `EVALUATIONS` evaluations the held-out loss was above its lowest,
+          and the loss of training examples below what it was at that lowest, each by a share of at least `MARGIN`; else
+          None.
         """
         self._seen.append(now)
         best = min(self._seen, key=lambda losses: losses.held_out)
-        after = self._seen[self._seen.index(best) + 1 :]
-        overfits = len(after) >= EVALUATIONS and all(losses.fitted < best.fitted for losses in after)
-        if self._said or not overfits:
+        after = self._seen[self._seen.index(best) + 1 :][-EVALUATIONS:]
+        rose = all(losses.held_out - best.held_out > MARGIN * abs(best.held_out) for losses in after)
+        fell = all(best.fitted - losses.fitted > MARGIN * abs(best.fitted) for losses in after)
+        if self._said or len(after) < EVALUATIONS or not (rose and fell):
             return None
         self._said = True
         return (
             f"The run overfits: since step {best.step} the held-out loss rose from {best.held_out:.4g} to "
-            f"{now.held_out:.4g}, and that of training examples fell from {best.fitted:.4g} to {now.fitted:.4g}; take "
-            "an earlier checkpoint, or give the model more data, more dropout or fewer parameters"
+            f"{now.held_out:.4g}, and that of training examples fell from {best.fitted:.4g} to {now.fitted:.4g}; "
+            "use an earlier checkpoint (training.snapshot_freq keeps more of them), more data, more model.dropout or a "
+            "smaller model.nf"
         )
 
 
 def losses_of_lines(lines: Iterable[bytes]) -> list[Losses]:
-    """Returns the losses that lines of metrics.jsonl hold."""
-    found = (json.loads(line) for line in lines)
-    names = ("step", "held_out_loss", "fitted_loss")
-    return [Losses(*(line[name] for name in names)) for line in found if all(name in line for name in names)]
+    """Returns the losses that lines of metrics.jsonl hold; lines that hold none are left out."""
+    found = []
+    for line in lines:
+        values = parse_json(line)
+        if isinstance(values, dict):
+            numbers = [values.get(name) for name in ("step", "held_out_loss", "fitted_loss")]
+            if all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+                found.append(Losses(*numbers))
+    return found

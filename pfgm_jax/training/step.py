@@ -66,7 +66,7 @@ def batches(
 def as_many_as_held_out(dataset: datasets.Dataset) -> datasets.Dataset:
     """Returns the data set with as many training examples as there are test examples in the place of these.
 
-    Losses of both compare: where the field is that of all examples, its noise is that of their number.
+    Losses of both are comparable: where the field is that of all examples, its noise is that of their number.
     """
     count = min(len(dataset.train), len(dataset.test))
     which = np.linspace(0, len(dataset.train) - 1, count).astype(np.int64)
