@@ -1,6 +1,7 @@
 """Comparison with held-out images, beside SciPy's distances and statistics, and on images whose order is known."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,12 +32,17 @@ def sets():
     return samples, train, test
 
 
+def excess_by_scipy(near, far):
+    """The one-sided Kolmogorov-Smirnov statistic: how far the first distribution function is above the second."""
+    found: Any = scipy.stats.ks_2samp(near, far, alternative="greater")
+    return found.statistic
+
+
 def test_copying_is_the_statistic_of_kolmogorov_and_smirnov(sets):
     samples, train, test = sets
     near, far = (cdist(x, train).min(axis=1) for x in (samples, test))
     found = copying(samples, train, test)
-    # SciPy's alternative 'greater' is that the first distribution function lies above the second.
-    expected = scipy.stats.ks_2samp(near, far, alternative="greater").statistic
+    expected = excess_by_scipy(near, far)
     assert found.memorized == pytest.approx(expected, abs=1e-12) and 0.3 < expected < 0.4
     assert found.nearer == (near < np.median(far)).mean()
 
@@ -70,7 +76,7 @@ def test_empty_sets_are_refused(sets, empty):
 def test_evaluation_reports_distances_to_held_out_images(sets):
     samples, train, test = sets
     of = lambda x: collect_statistics([x])
-    options = {"kid_subsets": 3, "kid_subset_size": 50}
+    options: dict[str, Any] = {"kid_subsets": 3, "kid_subset_size": 50}
     found = evaluate(Features(samples, None), of(train), of(test), **options)
     alone = evaluate(Features(samples, None), of(train), **options)
     beside = copying(samples, train, test)
@@ -85,7 +91,7 @@ def test_evaluation_reports_distances_to_held_out_images(sets):
     published = dataclasses.replace(of(train), features=None)
     assert evaluate(Features(samples, None), published, of(test), **options).keys() == {"fid", "fid_test", "kid_test"}
     # Of a part of the training images, copies could not be told.
-    part = dataclasses.replace(of(train), features=of(train).features[:600])
+    part = dataclasses.replace(of(train), features=train[:600])
     assert "memorized" not in evaluate(Features(samples, None), part, of(test), **options)
     with pytest.raises(InputError, match="the samples have 12 features each and the reference 11"):
         evaluate(Features(samples, None), of(train), of(test[:, 1:]))

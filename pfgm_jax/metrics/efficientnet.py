@@ -174,9 +174,10 @@ def load_weights(path: Path) -> tuple[PyTree, str]:
         if name in _OUTSIDE:
             params[name] = found.convolution(*_OUTSIDE[name], part["kernel"].shape)
             continue
-        prefix = f"_blocks.{name.removeprefix('block')}."
-        params[name] = {
-            layer: found.convolution(*(prefix + own for own in _OF_BLOCK[layer]), shape["kernel"].shape)
-            for layer, shape in part.items()
-        }
+        block = f"_blocks.{name.removeprefix('block')}."
+        params[name] = {}
+        for layer, shape in part.items():
+            convolution, normalization = _OF_BLOCK[layer]
+            kernel = shape["kernel"].shape
+            params[name][layer] = found.convolution(block + convolution, block + normalization, kernel)
     return params, digest

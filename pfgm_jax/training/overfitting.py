@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pfgm_jax.reading import parse_json
 
@@ -65,7 +65,7 @@ def losses_of_lines(lines: Iterable[bytes]) -> list[Losses]:
     for line in lines:
         values = parse_json(line)
         if isinstance(values, dict):
-            numbers = [values.get(name) for name in ("step", "held_out_loss", "fitted_loss")]
+            numbers: list[Any] = [values.get(name) for name in ("step", "held_out_loss", "fitted_loss")]
             if all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
                 found.append(Losses(*numbers))
     return found
