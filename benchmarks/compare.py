@@ -1,4 +1,4 @@
-"""PFGM beside what it is measured against, on one network with the same batches and steps: docs/comparison.md.
+"""PFGM beside what it is measured against, on one network with the same batches and steps.
 
     python -m benchmarks.compare --data digits|fashion_mnist [--budget MINUTES] [--seeds N] [--gpu]
         [--figures] [--folder runs/compare] [--output docs]
