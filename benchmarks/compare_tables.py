@@ -36,9 +36,10 @@ def shown(values: Sequence[float]) -> str:
     return f"{mean:.{digits}f}" + (f" ± {error:.{digits}f}" if np.isfinite(error) else "")
 
 
-def _rows(rows: list[list[str]]) -> str:
+def _rows(rows: list[list[str]], names: int = 2) -> str:
+    """Aligns a table, whose first columns are names."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    pad = lambda i, cell: cell.ljust(widths[i]) if i < 2 else cell.rjust(widths[i])
+    pad = lambda i, cell: cell.ljust(widths[i]) if i < names else cell.rjust(widths[i])
     line = lambda row: "  ".join(pad(i, cell) for i, cell in enumerate(row))
     return "\n".join(line(row).rstrip() for row in rows)
 
@@ -70,10 +71,10 @@ def images_table(found: Found) -> str:
         ("train", "fitted_loss"): "training loss",
         ("train", "seconds"): "seconds of training",
     }
-    rows = [["method", "", *columns.values()]]
+    rows = [["method", *columns.values()]]
     for method in METHODS:
-        rows.append([method, "", *(shown(values_of(found, method, *column)) for column in columns)])
-    return _rows(rows)
+        rows.append([method, *(shown(values_of(found, method, *column)) for column in columns)])
+    return _rows(rows, 1)
 
 
 def _compared(a: Sequence[float], b: Sequence[float]) -> str:

@@ -1,6 +1,6 @@
 """The digits of configs/digits.py by a small U-Net and the exact field of all of them; what `make demo` runs.
 
-Trains in two minutes on two cores, and does not learn the digits by heart.
+Trains in about three minutes on two cores, and does not learn the digits by heart.
 
     python main.py --mode train  --config configs/digits_small.py
     python main.py --mode sample --config configs/digits_small.py
