@@ -4,20 +4,21 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int, Num, PyTree
 
-from pfgm_jax import build, latents, likelihood, models, sampling
+from pfgm_jax import build, datasets, latents, likelihood, models, sampling
 from pfgm_jax.arguments import to_array
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import Keys, key_of_samples, sample_keys
 from pfgm_jax.likelihood import BitsPerDim
 from pfgm_jax.methods.base import Method, Network
-from pfgm_jax.samplers.base import Solution
+from pfgm_jax.samplers.base import OdeSolver, Sampler, Solution
 from pfgm_jax.sharding import Devices
 
 
@@ -43,9 +44,6 @@ class Generator:
         self.method, self.scaling = method or build.create_guided_method(config), build.create_scaling(config)
         self.sampler, self.solver = build.create_sampler(config), build.create_ode_solver(config)
         self._model, self._devices = models.create_model(config), Devices.all()
-        # Compiled functions, by the number of samples and of draws.
-        self._samplers: dict[int, Callable] = {}
-        self._likelihoods: dict[int, Callable] = {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,9 +52,7 @@ class Generator:
 
     def network(self, params: PyTree) -> Network:
         """Returns the network with parameters, as methods take it."""
-        return lambda x, level, context=NO_CONTEXT: jnp.asarray(
-            self._model.apply({"params": params}, x, level, context)
-        )
+        return _network(self._model, params)
 
     def batch_size(self, n: int) -> int:
         """Returns how many of n rows are worked on at a time."""
@@ -81,9 +77,10 @@ class Generator:
         size = self.batch_size(n)
         samples = Keys.from_seed(seed, self._devices.whole).samples
         key = key_of_samples(samples, context.image is not None, context.known is not None)
+        sample = _sampling(self.method, self._model, self.sampler, self._devices, size)
         for start in range(0, n, size):
             rows = _batch(context, start, size)
-            yield _first_rows(self._sample(size)(params, key, np.int32(first + start), rows), min(size, n - start))
+            yield _first_rows(sample(params, key, np.int32(first + start), rows), min(size, n - start))
 
     def encode(
         self, params: PyTree, x: Float[np.ndarray, "n H W C"], context: Context = NO_CONTEXT
@@ -94,7 +91,7 @@ class Generator:
           InputError: the context is of another number of images.
           SolveError: the ODE could not be solved.
         """
-        return self._solve(self._encode, params, x, context)
+        return self._solve(latents.encode, params, x, context)
 
     def decode(
         self, params: PyTree, z: Float[np.ndarray, "n H W C"], context: Context = NO_CONTEXT
@@ -105,7 +102,7 @@ class Generator:
           InputError: the context is of another number of latents.
           SolveError: the ODE could not be solved.
         """
-        return self._solve(self._decode, params, z, context)
+        return self._solve(latents.decode, params, z, context)
 
     def bits(
         self,
@@ -132,9 +129,12 @@ class Generator:
         context = _rows(context, len(stored))
         size = self._devices.round_up(min(self.config.eval.batch_size, len(stored)))
         key = Keys.from_seed(seed, self._devices.whole).likelihood
+        method, solver = self.method.for_densities(), build.create_likelihood_solver(self.config)
+        divergence = build.create_divergence(self.config)
+        bits = _likelihood(method, self._model, self.scaling, solver, divergence, self._devices, draws)
         for first in range(0, len(stored), size):
             part, rows, of_rows = _batch((stored, index, context), first, size)
-            found = self._bits(draws)(params, key, part, rows, of_rows)
+            found = bits(params, key, part, rows, of_rows)
             yield first, _first_rows(found, min(size, len(stored) - first))
 
     def _solve(
@@ -142,49 +142,57 @@ class Generator:
     ) -> Float[np.ndarray, "n H W C"]:
         context = _rows(context, len(x))
         size = self.batch_size(len(x))
+        compiled = _solving(solve, self.method, self._model, self.solver, self._devices)
         ends = []
         for first in range(0, len(x), size):
-            found = solve(params, *_batch((x, context), first, size))
+            found = compiled(params, *_batch((x, context), first, size))
             ends.append(_first_rows(found, min(size, len(x) - first)).check(first).x)
         return np.concatenate(ends)
 
-    def _compiled(self, function: Callable) -> Callable:
-        return jax.jit(function, out_shardings=self._devices.whole)
 
-    def _sample(self, n: int) -> Callable:
-        def sample(params, key, first, context):
-            keys, context = self._devices.split((sample_keys(key, n, first), context))
-            return sampling.sample(self.method, self.network(params), self.sampler, keys, context)
+# What is compiled is shared by all generators of equal parts, as of the checkpoints of a run.
+_shared = functools.lru_cache(maxsize=64)
 
-        return self._samplers.setdefault(n, self._compiled(sample))
 
-    @functools.cached_property
-    def _encode(self) -> Callable:
-        def encode(params, x, context):
-            rows = self._devices.split((x, context))
-            return latents.encode(self.method, self.network(params), rows[0], self.solver, rows[1])
+def _network(model: nn.Module, params: PyTree) -> Network:
+    return lambda x, level, context=NO_CONTEXT: jnp.asarray(model.apply({"params": params}, x, level, context))
 
-        return self._compiled(encode)
 
-    @functools.cached_property
-    def _decode(self) -> Callable:
-        def decode(params, z, context):
-            rows = self._devices.split((z, context))
-            return latents.decode(self.method, self.network(params), rows[0], self.solver, rows[1])
+@_shared
+def _sampling(method: Method, model: nn.Module, sampler: Sampler, devices: Devices, n: int) -> Callable:
+    def sample(params, key, first, context):
+        keys, context = devices.split((sample_keys(key, n, first), context))
+        return sampling.sample(method, _network(model, params), sampler, keys, context)
 
-        return self._compiled(decode)
+    return jax.jit(sample, out_shardings=devices.whole)
 
-    def _bits(self, draws: int) -> Callable:
-        method, solver = self.method.for_densities(), build.create_likelihood_solver(self.config)
-        divergence = build.create_divergence(self.config)
 
-        def bits(params, key, stored, index, context):
-            net = self.network(params)
-            stored, context = self._devices.split((stored, context))
-            options = {"draws": draws, "context": context}
-            return likelihood.bits_per_dim(method, net, key, stored, index, self.scaling, solver, divergence, **options)
+@_shared
+def _solving(solve: Callable, method: Method, model: nn.Module, solver: OdeSolver, devices: Devices) -> Callable:
+    def solve_rows(params, x, context):
+        x, context = devices.split((x, context))
+        return solve(method, _network(model, params), x, solver, context)
 
-        return self._likelihoods.setdefault(draws, self._compiled(bits))
+    return jax.jit(solve_rows, out_shardings=devices.whole)
+
+
+@_shared
+def _likelihood(
+    method: Method,
+    model: nn.Module,
+    scaling: datasets.Scaling,
+    solver: OdeSolver,
+    divergence: likelihood.Divergence,
+    devices: Devices,
+    draws: int,
+) -> Callable:
+    def bits(params, key, stored, index, context):
+        net = _network(model, params)
+        stored, context = devices.split((stored, context))
+        options = {"draws": draws, "context": context}
+        return likelihood.bits_per_dim(method, net, key, stored, index, scaling, solver, divergence, **options)
+
+    return jax.jit(bits, out_shardings=devices.whole)
 
 
 def _rows(context: Context, n: int) -> Context:

@@ -1,5 +1,6 @@
 """The random keys of a run, and of each sample."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ class Keys(NamedTuple):
     likelihood: jax.Array
 
     @classmethod
+    @functools.lru_cache(maxsize=64)
     def from_seed(cls, seed: int, sharding: jax.sharding.Sharding | None = None) -> "Keys":
         """Creates the keys of a seed and places them as a sharding says."""
         return jax.jit(lambda: cls(*jax.random.split(jax.random.key(seed), 5)), out_shardings=sharding)()

@@ -30,6 +30,9 @@ AFTER_A_BAD_STEP = (
 )
 
 
+_norm = jax.jit(optax.tree.norm)
+
+
 class Moment(NamedTuple):
     """The end of a step, and the actions that are due.
 
@@ -135,11 +138,10 @@ class Saver:
 
     def __init__(self, checkpoints: Checkpoints, config: dict[str, Any]):
         self._checkpoints, self._config = checkpoints, config
-        self._norm = jax.jit(optax.tree.norm)
 
     def __call__(self, now: Moment, state: TrainState) -> None:
         if now.saves:
-            if not math.isfinite(self._norm(state.params)):
+            if not math.isfinite(_norm(state.params)):
                 raise TrainingError(f"the parameters of step {now.step} are not finite; {AFTER_A_BAD_STEP}")
             self._checkpoints.save(state, self._config)
 

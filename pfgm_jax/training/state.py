@@ -35,7 +35,7 @@ def _is_trained(params: PyTree) -> PyTree:
 
 
 def create_optimizer(
-    optim: ml_collections.ConfigDict, ema_profiles: Sequence[float] = ()
+    optim: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, ema_profiles: Sequence[float] = ()
 ) -> optax.GradientTransformation:
     """Creates Adam with clipping of the gradient's global norm and linear warm-up from 0, as in the authors' release.
 

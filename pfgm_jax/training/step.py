@@ -32,9 +32,20 @@ def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Ca
     Returns:
       (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
     """
-    objective = create_objective(config, devices)
-    optimizer = create_optimizer(config.optim, config.model.ema_profiles)
-    step = functools.partial(losses.train_step, objective, optimizer, config.model.ema_rate)
+    optim, profiles = ml_collections.FrozenConfigDict(config.optim), tuple(config.model.ema_profiles)
+    return _compiled(create_objective(config, devices), optim, profiles, config.model.ema_rate, devices)
+
+
+# What is compiled is shared by runs of equal parts.
+@functools.lru_cache(maxsize=16)
+def _compiled(
+    objective: Objective,
+    optim: ml_collections.FrozenConfigDict,
+    ema_profiles: tuple[float, ...],
+    ema_rate: float,
+    devices: Devices,
+) -> tuple[Callable, Callable]:
+    step = functools.partial(losses.train_step, objective, create_optimizer(optim, ema_profiles), ema_rate)
     held_out = functools.partial(losses.held_out_loss, objective)
     return (
         jax.jit(step, donate_argnums=0, out_shardings=devices.whole),
