@@ -31,12 +31,15 @@ from benchmarks.compare_plan import CELLS, DATA, METHODS, Cell, Data, config_of,
 from pfgm_jax import build, config_files, evaluation, results
 from pfgm_jax.commands import command_line
 from pfgm_jax.loading import load_with
+from pfgm_jax.metrics.held_out import copying
 
 # By kind of features: what is measured by them, and what the names of these values begin with.
 MEASURED = {
-    "pixels": (("fid", "fid_test", "memorized", "nearer_than_test"), ""),
+    "pixels": (("fid", "fid_test"), ""),
     "efficientnet": (("kid", "kid_test"), "feature_"),
 }
+# Held-out images that samples' distances to training images are compared with.
+HELD_OUT = 1000
 
 
 class Run:
@@ -69,7 +72,14 @@ class Run:
         for features, (names, prefix) in MEASURED.items():
             found = self._comparison(features)(rows["samples"])
             values |= {f"{prefix}{name}": found[name] for name in names}
+        copies = copying(_flat(rows["samples"]), *self._examples)
+        values |= {"memorized": copies.memorized, "nearer_than_test": copies.nearer}
         self._keep(cell.name, values)
+
+    @functools.cached_property
+    def _examples(self) -> tuple[np.ndarray, np.ndarray]:
+        dataset = build.load_dataset(config_files.read(self.workdir))
+        return _flat(dataset.train[:]), _flat(dataset.test[:HELD_OUT])
 
     @functools.cache  # noqa: B019
     def _comparison(self, features: str) -> evaluation.Comparison:
@@ -100,6 +110,10 @@ class Run:
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(self.found, indent=1))
         partial.replace(self._path)
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)
 
 
 def run(folder: Path, data: Data, made: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

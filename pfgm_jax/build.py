@@ -21,6 +21,7 @@ from pfgm_jax.methods.base import Method
 from pfgm_jax.methods.guidance import guided
 from pfgm_jax.registry import METHODS, SAMPLERS
 from pfgm_jax.samplers.base import OdeSolver, Sampler
+from pfgm_jax.samplers.steps import FixedSteps
 from pfgm_jax.sharding import Devices
 
 T = TypeVar("T")
@@ -191,6 +192,11 @@ def choose_sampler(config: ml_collections.ConfigDict, name: str) -> None:
 def samplers_of(method: Method) -> list[str]:
     """Lists the samplers that can sample from a method."""
     return [name for name in SAMPLERS if SAMPLERS[name].supports(method)]
+
+
+def fixed_solvers() -> list[str]:
+    """Lists the ODE solvers with a fixed number of steps."""
+    return [name for name in SAMPLERS if issubclass(SAMPLERS[name], FixedSteps)]
 
 
 def create_sampler(config: ml_collections.ConfigDict) -> Sampler:

@@ -23,7 +23,8 @@ def _sampling() -> ml_collections.ConfigDict:
     sampling.shared_step = False  # one step size for the whole batch, as the authors'; False: each sample has its own
     sampling.N = 100  # steps of the other solvers; >= 1
     # Steps even in log z ("log"), in z^(1/rho) ("rho"), or in the time of a method with Gaussian noise ("time", only of
-    # samplers that add noise); "": the usual one: rho for dpmpp, heun and edm, time for ddim and ddpm, else log.
+    # samplers that add noise), or at the values that `pfgm-jax schedule` has chosen for the run ("calibrated"); "": the
+    # usual one: rho for dpmpp, heun and edm, time for ddim and ddpm, else log.
     sampling.schedule = ""
     sampling.rho = 7.0  # of that schedule; > 0
     sampling.levels = ()  # values of z to step through between z_max and z_min, descending, instead of N steps

@@ -7,7 +7,7 @@ import jax
 import ml_collections
 from jaxtyping import PyTree
 
-from pfgm_jax import arguments, build, config_files, folders, models
+from pfgm_jax import arguments, build, config_files, folders, models, schedules
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.datasets import Split
@@ -31,6 +31,7 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
     config = config_files.read(folder)
     saved = config.copy_and_resolve_references()
     config_files.override(config, overrides)
+    schedules.fill_in(config, folder)
     config_lib.validate(config)
     config_lib.check_same_model(config, saved)
     return load_with(config, folder, step)

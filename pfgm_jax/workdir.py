@@ -7,7 +7,7 @@ import shutil
 
 import ml_collections
 
-from pfgm_jax import build, config_files, given, locks
+from pfgm_jax import build, config_files, given, locks, schedules
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
@@ -20,7 +20,7 @@ log = logging.getLogger("pfgm_jax")
 
 
 FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "restored", "reflow", "tensorboard", "damaged")
-FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "checkpoints/kept.json")
+FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "schedules.json", "checkpoints/kept.json")
 
 
 def check_layout(workdir: Folder) -> None:
@@ -137,8 +137,10 @@ def config_of_run(config: ml_collections.ConfigDict, workdir: Folder) -> ml_coll
     Raises:
       InputError: the config is wrong, or of another model than the run's; or there is no run.
     """
-    config_lib.validate(config)
     check_layout(workdir)
+    config = config.copy_and_resolve_references()
+    schedules.fill_in(config, workdir)
+    config_lib.validate(config)
     saved = config_files.read(workdir)
     config = config_lib.fill_in_from_run(config, saved)
     for change in config_files.differences(config, saved, ["data.dataset", "pfgmpp.D"]):

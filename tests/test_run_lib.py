@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(trai
         ({"sampling.ode_solver": "rk4"}, "sampling.ode_solver is 'rk4'; choose one of rk45"),
         (
             {"sampling.schedule": "linear"},
-            "sampling.schedule is 'linear'; choose one of log, rho, or '' for the sampler's",
+            "sampling.schedule is 'linear'; choose one of log, rho, calibrated, or '' for the sampler's",
         ),
         ({"sampling.rho": 0.0}, "sampling.rho is 0.0; give a number above 0"),
         (

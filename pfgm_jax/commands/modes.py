@@ -20,7 +20,7 @@ USAGE = """--mode train|sample|eval|likelihood|restore|reflow --config CONFIG [-
     [--config.GROUP.FIELD=VALUE ...]
 
 CONFIG is a file, or the name of one in configs/, such as digits. Installed by pip, `pfgm-jax` also has the commands
-datasets, convert, metrics and ema: pfgm-jax datasets --help."""
+datasets, convert, metrics, ema and schedule: pfgm-jax datasets --help."""
 
 
 def run_mode(_: list[str]) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from pfgm_jax.samplers.base import Solution, Time, Velocity, solution
+from pfgm_jax.samplers.base import Solution, Velocity, solution
 from pfgm_jax.samplers.steps import FixedSteps
 
 # (x after a step, number of the step, its last time) -> x where the next begins.
@@ -64,11 +64,11 @@ class ImprovedEuler(FixedSteps):
 
     evaluations_per_step: ClassVar[int] = 2
 
-    def solve(
-        self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
+    def solve_at(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], times: Float[Array, " T"], rows: PyTree = None
     ) -> Solution:
-        """Integrates in e^t; see `OdeSolver.solve`."""
-        return heun_steps(velocity, x, self.step_times(t0, t1), rows, corrects_last=False)
+        """Integrates in e^t; see `FixedSteps.solve_at`."""
+        return heun_steps(velocity, x, times, rows, corrects_last=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Heun(FixedSteps):
     own_schedule: ClassVar[str] = "rho"
     evaluations_per_step: ClassVar[int] = 2
 
-    def solve(
-        self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
+    def solve_at(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], times: Float[Array, " T"], rows: PyTree = None
     ) -> Solution:
-        """Integrates in e^t; see `OdeSolver.solve`."""
-        return heun_steps(velocity, x, self.step_times(t0, t1), rows, corrects_last=True)
+        """Integrates in e^t; see `FixedSteps.solve_at`."""
+        return heun_steps(velocity, x, times, rows, corrects_last=True)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from pfgm_jax.samplers.base import Solution, Time, Velocity, solution
+from pfgm_jax.samplers.base import Solution, Velocity, solution
 from pfgm_jax.samplers.steps import FixedSteps
 
 
@@ -20,11 +20,10 @@ class Multistep(FixedSteps):
 
     order: ClassVar[int]
 
-    def solve(
-        self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
+    def solve_at(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], times: Float[Array, " T"], rows: PyTree = None
     ) -> Solution:
-        """Integrates in e^t; see `OdeSolver.solve`."""
-        times = self.step_times(t0, t1)
+        """Integrates in e^t; see `FixedSteps.solve_at`."""
 
         def step(state, now):
             x, past = state

@@ -1,18 +1,21 @@
 """Step schedules of samplers with a fixed number of steps between two noise levels."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from pfgm_jax import ranges
 from pfgm_jax.errors import FieldError
-from pfgm_jax.samplers.base import OdeSolver, Sampler, Time
+from pfgm_jax.samplers.base import OdeSolver, Sampler, Solution, Time, Velocity
 
 SCHEDULES = ("log", "rho")
+# The schedule of a solver whose `levels` were chosen for a trained model; see `calibration`.
+CALIBRATED = "calibrated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +94,38 @@ class Steps(Sampler):
         return times.at[0].set(start).at[-1].set(end)
 
 
+@dataclasses.dataclass(frozen=True)
 class FixedSteps(Steps, OdeSolver):
-    """An ODE solver with a fixed number of steps."""
+    """An ODE solver with a fixed number of steps.
+
+    Attributes:
+      schedule: as `Steps`, or 'calibrated' beside `levels` that were chosen for a trained model.
+    """
+
+    schedules: ClassVar[tuple[str, ...]] = (*SCHEDULES, CALIBRATED)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.schedule == CALIBRATED and not self.levels:
+            raise FieldError(
+                "schedule",
+                self.schedule,
+                "the noise levels of a trained model's steps are not known here; sample from a run for which "
+                "`python -m pfgm_jax schedule` has chosen them, or choose log or rho",
+            )
+
+    @abc.abstractmethod
+    def solve_at(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], times: Float[Array, " T"], rows: PyTree = None
+    ) -> Solution:
+        """Integrates dx/dt = velocity(x, t, rows) by T - 1 steps between times; see `OdeSolver.solve`."""
+
+    def solve(
+        self, velocity: Velocity, x: Float[Array, "b *shape"], t0: Time, t1: Time, rows: PyTree = None
+    ) -> Solution:
+        """Integrates by the steps of the schedule; see `OdeSolver.solve`."""
+        return self.solve_at(velocity, x, self.step_times(t0, t1), rows)
 
     def single_solve(self) -> "FixedSteps":
         """Returns the solver without `levels`, which are specific to one interval."""
-        return dataclasses.replace(self, levels=())
+        return dataclasses.replace(self, levels=(), schedule="" if self.schedule == CALIBRATED else self.schedule)
