@@ -4,7 +4,6 @@ import itertools
 import json
 import subprocess
 import sys
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from pfgm_jax import build, calibration, schedules
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.samplers.multistep import Euler
+from tests.test_trained_model import load_with
 
 STEPS = 3
 
@@ -98,9 +98,9 @@ def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
     assert done.returncode == 0 and "4 steps of dpmpp_2m: " in done.stderr, done.stderr
     levels = tuple(json.loads((workdir / "schedules.json").read_text())["dpmpp_2m"]["4"])
     assert len(levels) == 3
-    solver: dict[str, Any] = {"sampling.ode_solver": "dpmpp_2m", "sampling.N": 4}
-    calibrated = pfgm_jax.load(workdir, **solver, **{"sampling.schedule": "calibrated"})
-    given = pfgm_jax.load(workdir, **solver, **{"sampling.levels": levels})
+    solver = {"sampling.ode_solver": "dpmpp_2m", "sampling.N": 4}
+    calibrated = load_with(workdir, {**solver, "sampling.schedule": "calibrated"})
+    given = load_with(workdir, {**solver, "sampling.levels": levels})
     np.testing.assert_array_equal(calibrated.sample(5), given.sample(5))
     config = heart.get_config()
     config.update_from_flattened_dict({**solver, "sampling.schedule": "calibrated", "model.nf": 32})
