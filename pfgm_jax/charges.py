@@ -98,8 +98,11 @@ class Charges(NamedTuple):
 
     def _of_batch(self, key: jax.Array, batch: Batch) -> tuple[Float[Array, "b H W C"], Context, Field]:
         devices = self.devices
-        # As charges, examples are needed by all; they are gathered as they are stored, in a quarter of the bytes.
-        data = devices.replicate(self.scaling.augment(key, devices.gather(batch.stored), batch.index))
+        # As charges, examples are needed by all. They are mirrored where they are and gathered as they are stored, in a
+        # quarter of the bytes; and as rows, since a TPU pads the last axes of images, of few channels, many times over.
+        mirrored = self.scaling.flipped(key, jnp.asarray(batch.stored), devices.split(batch.index))
+        gathered = devices.gather(flatten(devices.split(mirrored))).reshape(mirrored.shape)
+        data = devices.replicate(self.scaling.dequantized(key, gathered, batch.index))
         first = lambda rows: devices.split(devices.replicate(rows[: self.small_batch_size]))
         shown = None if self.condition_scaling is None else batch.condition
         label, condition, group = devices.gather((batch.label, shown, batch.group if self.counted == "label" else None))

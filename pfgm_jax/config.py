@@ -63,6 +63,14 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 each.check_levels(method.t_prior, method.t_data)
 
 
+def fill_in_devices(config: ml_collections.ConfigDict, count: int) -> None:
+    """Sets how many examples a step draws and perturbs, if a config says how many each of `count` devices perturbs."""
+    training = config.training
+    if training.points_per_device:
+        training.small_batch_size = training.points_per_device * count
+        training.batch_size = max(training.batch_size, training.small_batch_size)
+
+
 def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:
     """Checks that the batches of a config can be shared out among so many devices.
 
@@ -75,7 +83,8 @@ def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Datase
         microbatches = f", each with training.accumulate = {training.accumulate} microbatches"
         raise InputError(
             f"training.small_batch_size is {training.small_batch_size}, which {count} devices"
-            f"{microbatches if training.accumulate > 1 else ''} cannot share evenly; choose a multiple of {parts}"
+            f"{microbatches if training.accumulate > 1 else ''} cannot share evenly; choose a multiple of {parts}, or "
+            "set training.points_per_device"
         )
     if training.field_reference == "batch" and training.batch_size % count:
         raise InputError(

@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     "training.n_iters": ranges.at_least(1),
     "training.batch_size": ranges.at_least(1),
     "training.small_batch_size": ranges.at_least(1),
+    "training.points_per_device": ranges.at_least(0),
     "training.field_chunk": ranges.at_least(1),
     "training.accumulate": ranges.at_least(1),
     "training.log_freq": ranges.at_least(1),

@@ -59,6 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     # An error, if any, comes before anything is written.
     method, learned = build.create_method(config), build.training_data(config, dataset)
     devices = Devices.all()
+    config_lib.fill_in_devices(config, devices.count)
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))

@@ -260,6 +260,14 @@ def test_refuses_batches_that_devices_cannot_share(overrides, message):
         config_lib.validate_devices(config, dataset, 8)
 
 
+@pytest.mark.parametrize(("each", "batches"), [(0, (96, 12)), (3, (96, 24)), (20, (160, 160))])
+def test_points_of_each_device_decide_the_batch(each, batches):
+    config = small_digits(**{"training.small_batch_size": 12, "training.batch_size": 96})
+    config.training.points_per_device = each
+    config_lib.fill_in_devices(config, 8)
+    assert (config.training.batch_size, config.training.small_batch_size) == batches
+
+
 def test_refuses_processes_that_nobody_knows(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     with pytest.raises(InputError, match="the processes of this run cannot be connected .* JAX_COORDINATOR_ADDRESS"):

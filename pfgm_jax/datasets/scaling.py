@@ -109,15 +109,22 @@ class Scaling:
           stored: grey levels or real numbers.
           index: index of each example in its data set.
         """
+        return self.dequantized(key, self.flipped(key, jnp.asarray(stored), index), index)
+
+    def dequantized(
+        self, key: jax.Array, flipped: Num[Array, "b H W C"], index: Int[Array | np.ndarray, " b"]
+    ) -> Array:
+        """Converts training examples that are mirrored already to network units; the second half of `augment`."""
         noise = None
         if self.levels and self.dequantize:
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(index))
-            noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), stored.shape[1:]))(keys)
-        return self.flipped(key, self.to_network(stored, noise), index)
+            noise = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0), flipped.shape[1:]))(keys)
+            noise = self.flipped(key, noise, index)
+        return self.to_network(flipped, noise)
 
     def flipped(
-        self, key: jax.Array, x: Float[Array, "b H W C"], index: Int[Array | np.ndarray, " b"]
-    ) -> Float[Array, "b H W C"]:
+        self, key: jax.Array, x: Num[Array, "b H W C"], index: Int[Array | np.ndarray, " b"]
+    ) -> Num[Array, "b H W C"]:
         """Mirrors what belongs to training examples as `augment` mirrors these; for the arguments see there."""
         if not self.flip or x.shape[2] == 1:
             return x

@@ -1,5 +1,6 @@
 """Callbacks between training steps: logging, held-out loss, checkpoints, stopping, snapshots."""
 
+import collections
 import logging
 import math
 import time
@@ -102,6 +103,7 @@ class Logger:
         self._losses = {"held_out_loss": held_out_loss, "fitted_loss": fitted_loss}
         self._overfitting = Overfitting(writer.losses())
         self._pending: list[dict[str, Array]] = []  # metrics of the steps since the last line, still on the devices
+        self._running: collections.deque[Any] = collections.deque()  # losses of steps that the bar does not show yet
         self._since = time.perf_counter()
 
     def add(self, metrics: dict[str, Float[Array, ""]], started: float) -> None:
@@ -109,12 +111,14 @@ class Logger:
         if not self._pending:
             self._since = started
         self._pending.append(metrics)
-        self._bar.update()
+        self._running.append(metrics["loss"])
+        self._show_finished()
 
     def __call__(self, now: Moment, state: TrainState) -> None:
         if not now.logs:
             return
         values = mean_of_finite(self._pending, now.step)
+        self._show_finished()
         values["steps_per_second"] = len(self._pending) / (time.perf_counter() - self._since)
         values["images_per_second"] = values["steps_per_second"] * self._images_per_step
         if now.evaluates:
@@ -131,6 +135,12 @@ class Logger:
         self._writer.scalars(now.step, values)
         self._bar.set_postfix({name: f"{values[name]:.3g}" for name in ("loss", "images_per_second")})
         self._pending = []
+
+    def _show_finished(self) -> None:
+        # JAX returns before a step is computed; a bar that counted calls would jump ahead and then stand still.
+        while self._running and self._running[0].is_ready():
+            self._running.popleft()
+            self._bar.update()
 
 
 class Saver:
