@@ -7,8 +7,8 @@
 Compiles for chips of the type v5e, which are described and not there. Prints, for each part and number of chips, what a
 chip needs: memory at its peak, bytes that it moves between memory and core, arithmetic, the compiler's own estimate of
 the time, and what is communicated. For the time it gives the limits that the chip's data sheet sets: arithmetic over
-its peak, and bytes over its bandwidth. The estimates of reductions, copies, sorting, gathers and communication are known
-to be too low or missing.
+its peak, and bytes over its bandwidth. The estimates of reductions, copies, sorting, gathers and communication are
+known to be too low or missing.
 
 Parts take minutes; --full compiles whole training steps and sampling, an hour or more for each config.
 """
@@ -32,13 +32,13 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType
 
-from pfgm_jax import build, config_files, datasets, models
+from pfgm_jax import build, config_files, datasets
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.latents import decode
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.sharding import AXIS, Devices
-from pfgm_jax.training.state import apply_gradients, create_optimizer, create_state
-from pfgm_jax.training.step import create_objective, create_step
+from pfgm_jax.training.state import apply_gradients, create_optimizer
+from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
 
 TOPOLOGIES = {1: "v5e:1x1", 8: "v5e:2x4", 16: "v5e:4x4", 64: "v5e:8x8", 128: "v5e:8x16", 256: "v5e:16x16"}
 # Of a chip (cloud.google.com/tpu/docs/v5e): bytes of memory, bytes/s, operations/s in bfloat16, cycles/s.
@@ -69,8 +69,9 @@ class Parts:
         self.objective = create_objective(config, devices)
         self.optimizer = create_optimizer(config.optim)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        init = lambda key: create_state(build.init_params(self.objective.model, config, key), self.optimizer)
-        self.state = placed(jax.eval_shape(init, jax.random.key(0)), devices.whole)
+        describe = lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+        self.placement = shardings_of_state(config, devices)
+        self.state = jax.tree.map(describe, jax.eval_shape(initializer(config), jax.random.key(0)), self.placement)
         self.key = placed(key, devices.whole)
         rows = config.training.batch_size
         stored = jax.ShapeDtypeStruct((rows, *build.image_shape(config)), jnp.uint8)
@@ -93,7 +94,7 @@ class Parts:
             summed = devices.on_each(total, (jax.sharding.PartitionSpec(),), jax.sharding.PartitionSpec())(of_each)
             return apply_gradients(state, summed, self.optimizer, rate)
 
-        return jax.jit(update, donate_argnums=0, out_shardings=devices.whole), (self.state, self.state.params)
+        return jax.jit(update, donate_argnums=0, out_shardings=self.placement), (self.state, self.state.params)
 
     def forward(self) -> tuple[Callable, tuple]:
         """The network, of the points of a step."""
@@ -145,7 +146,8 @@ def measure(name: str, count: int, function: Callable, arguments: tuple) -> None
     norms = cycles(text, "GroupNorm") / total if total else 0.0
     print(
         f"{name:22}{count:6}{memory.peak_memory_in_bytes / 1e6:10.0f}{moved / 1e6:11.0f}{flops / 1e9:10.1f}"
-        f"{1e3 * moved / BANDWIDTH:10.2f}{1e3 * flops / PEAK:10.2f}{1e3 * total / CLOCK:10.2f}{norms:8.0%}{seconds:9.0f}"
+        f"{1e3 * moved / BANDWIDTH:10.2f}{1e3 * flops / PEAK:10.2f}{1e3 * total / CLOCK:10.2f}{norms:8.0%}"
+        f"{seconds:9.0f}"
         f"  {collectives(text)}",
         flush=True,
     )

@@ -10,13 +10,14 @@ import ml_collections
 import numpy as np
 from jaxtyping import PyTree
 
-from pfgm_jax import build, config_files, models
+from pfgm_jax import config_files
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder
 from pfgm_jax.loading import checkpoints_of
 from pfgm_jax.training import profiles
-from pfgm_jax.training.state import TrainState, create_optimizer, create_state
+from pfgm_jax.training.state import TrainState
+from pfgm_jax.training.step import initializer
 
 log = logging.getLogger("pfgm_jax")
 
@@ -86,9 +87,7 @@ def _reader(
     config: ml_collections.ConfigDict, checkpoints: Checkpoints, step: int | None
 ) -> tuple[TrainState, Callable[[int], TrainState]]:
     """Returns the state of a step, and what reads that of others."""
-    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
-    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
-    template = jax.eval_shape(init, jax.random.key(0))
+    template = jax.eval_shape(initializer(config), jax.random.key(0))
 
     def read(step: int | None) -> Any:
         state = checkpoints.restore(template, step)

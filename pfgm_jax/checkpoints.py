@@ -73,10 +73,11 @@ class Checkpoints:
         Raises:
           StorageError: this checkpoint, or the previous one, cannot be written.
         """
+        sums = seals.array_sums(state)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
-            sums=ocp.args.JsonSave(seals.array_sums(state) if sharding.is_first() else {}),
+            sums=ocp.args.JsonSave(sums if sharding.is_first() else {}),
         )
         step = int(state.step)
         self._writing(self._seal)

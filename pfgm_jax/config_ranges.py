@@ -53,6 +53,7 @@ RANGES: dict[str, Range] = {
     "training.batch_size": ranges.at_least(1),
     "training.small_batch_size": ranges.at_least(1),
     "training.points_per_device": ranges.at_least(0),
+    "training.spread_from": ranges.at_least(0),
     "training.field_chunk": ranges.at_least(1),
     "training.accumulate": ranges.at_least(1),
     "training.log_freq": ranges.at_least(1),

@@ -112,6 +112,7 @@ def _training() -> ml_collections.ConfigDict:
     training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
     # So many for each device in place of small_batch_size, and at least as many drawn; 0: small_batch_size for all
     training.points_per_device = 0
+    training.spread_from = 8  # devices from which on each holds a part of Adam's moments and averages; 0: always all
     # Charges: 'batch', 'dataset' for the exact field of the whole training set, or 'example'; "": the method's usual.
     training.field_reference = ""
     training.field_chunk = 4096  # charges read at a time; bounds the memory of the field; >= 1

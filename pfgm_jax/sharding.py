@@ -1,8 +1,8 @@
 """Devices and processes. This is the only file that knows the mesh.
 
-All devices of all processes form one line. Parameters, their average and the optimiser's moments are replicated on
-each device; batches, charges and samples are sharded by rows. The result of a step does not depend on the number of
-devices, except for the order in which sums are rounded.
+All devices of all processes form one line. Parameters are replicated on each device; batches, charges and samples are
+sharded by rows. The average of the parameters and the optimiser's moments are replicated or, on many devices, spread.
+The result of a step does not depend on the number of devices, except for the order in which sums are rounded.
 """
 
 import dataclasses
@@ -30,6 +30,8 @@ _PROCESS_COUNTS = ("JAX_NUM_PROCESSES", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD
 # Time after which the death of a process is noticed.
 _HEARTBEAT_SECONDS = 30
 _LONGEST_TEXT = 2000
+# Of a part of an array that is spread; the communication of smaller parts takes longer than their work.
+FEWEST_NUMBERS = 128
 
 T = TypeVar("T")
 
@@ -153,6 +155,11 @@ class Devices:
         return self.mesh.size
 
     @property
+    def local_count(self) -> int:
+        """Returns the number of devices of this process."""
+        return len(self.mesh.local_devices)
+
+    @property
     def whole(self) -> NamedSharding:
         """Returns the sharding that replicates arrays on each device."""
         return NamedSharding(self.mesh, WHOLE)
@@ -162,7 +169,27 @@ class Devices:
         """Returns the sharding that splits arrays by rows."""
         return NamedSharding(self.mesh, ROWS)
 
+    def spread(self, shapes: PyTree) -> PyTree:
+        """Returns shardings that split each array along its longest axis that divides evenly among the devices.
+
+        Arrays that have no such axis, or of which a device would hold fewer than `FEWEST_NUMBERS`, are replicated.
+        """
+
+        def of(array: Any) -> NamedSharding:
+            even = [i for i, length in enumerate(array.shape) if length % self.count == 0]
+            if not even or array.size < FEWEST_NUMBERS * self.count:
+                return self.whole
+            axis = max(even, key=lambda i: array.shape[i])
+            return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+
+        return jax.tree.map(of, shapes)
+
     # Outside of jit
+
+    def gathered(self, tree: PyTree) -> PyTree:
+        """Replicates arrays on every device, however they are sharded. All processes must call it."""
+        spread = any(not array.is_fully_replicated for array in jax.tree.leaves(tree))
+        return _gather(self.whole)(tree) if spread else tree
 
     def place(self, rows: PyTree) -> PyTree:
         """Shards rows by device; each process passes its own rows, in the order of the processes."""
@@ -230,6 +257,18 @@ class Devices:
         return jax.shard_map(function, mesh=self.mesh, in_specs=tuple(arguments), out_specs=result, check_vma=False)
 
 
+@functools.cache
+def _gather(whole: NamedSharding) -> Callable:
+    return jax.jit(lambda tree: tree, out_shardings=whole)
+
+
+def fetch(array: Any) -> np.ndarray:
+    """Copies an array to this machine. All processes must call it if the array is spread over them."""
+    if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
 def sum_over_devices(tree: PyTree) -> PyTree:
     """Sums the parts of all devices in one reduction, inside `Devices.on_each`."""
     return jax.lax.psum(tree, AXIS)
@@ -238,32 +277,3 @@ def sum_over_devices(tree: PyTree) -> PyTree:
 def exchange(rows: Float[Array, "b d"]) -> Float[Array, "D c d"]:
     """Sends each device the results of all devices for its own c = b/D rows, inside `Devices.on_each`."""
     return jax.lax.all_to_all(rows.reshape(jax.lax.axis_size(AXIS), -1, rows.shape[-1]), AXIS, 0, 0)
-
-
-class SharedRequest:
-    """A request that any process may receive, and that all processes answer at the same step.
-
-    It is added to the sums of the training step. All processes read the result the same number of steps later, when it
-    has long been available, so that none has to wait.
-    """
-
-    LAG = 4
-
-    def __init__(self, devices: Devices):
-        self._devices = devices
-        self._answers: list[Array] = []
-        self._flag = functools.lru_cache(self._place_flag)
-
-    def flag(self, asked: bool) -> Float[Array, " D"]:
-        """Returns this process's request as an argument of the training step."""
-        return self._flag(asked)
-
-    def answer(self, total: Float[Array, ""], asked: bool) -> bool:
-        """Returns whether all processes should stop after the step that returned `total`, the sum of the flags."""
-        if jax.process_count() == 1:
-            return asked
-        self._answers.append(total)
-        return len(self._answers) > self.LAG and bool(self._answers.pop(0) > 0)
-
-    def _place_flag(self, asked: bool) -> Array:
-        return self._devices.place(np.full(len(self._devices.mesh.local_devices), float(asked), np.float32))

@@ -38,7 +38,8 @@ LAYERS = [
     ["config_ranges", "config_conflicts"],
     ["build", "checkpoints"],
     ["config_data", "config", "given", "generator", "records", "restorer", "bound_model", "schedules"],
-    ["trained_model", "loading", "training.losses", "training.step", "training.callbacks", "training.loop", "training"],
+    ["trained_model", "loading", "training.losses", "training.step", "training.requests", "training.callbacks"],
+    ["training.loop", "training"],
     [
         "workdir",
         "evaluation",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
+from pfgm_jax.sharding import Devices
 from pfgm_jax.training.callbacks import Logger
 from pfgm_jax.training.writers import NoWriter
 
@@ -23,7 +24,7 @@ class Loss:
 @pytest.mark.parametrize("late", [0, 3, 9])
 def test_the_bar_shows_steps_that_are_finished(late):
     bar = tqdm(total=30, file=io.StringIO())
-    logger = Logger(NoWriter(Path(), 0), bar, 1, lambda params: 0.0, lambda params: 0.0)
+    logger = Logger(NoWriter(Path(), 0), bar, 1, lambda params: 0.0, lambda params: 0.0, Devices.all())
     losses: list[Any] = [Loss() for _ in range(30)]
     for taken, loss in enumerate(losses, 1):
         logger._running.append(loss)

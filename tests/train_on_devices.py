@@ -16,11 +16,10 @@ import jax
 import numpy as np
 
 import run_lib
-from pfgm_jax import build, models, sharding
+from pfgm_jax import build, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training import step
-from pfgm_jax.training.state import create_optimizer, create_state
+from pfgm_jax.training import requests, step
 from tests.test_run_lib import small_digits
 
 # "kernel" is PFGM++ with the data set as target, whose kernel has D = 8, and "labels" the batch; both with classes.
@@ -48,19 +47,19 @@ def collectives(config, devices):
     """Collectives of a compiled training step: name -> how many numbers each of them brings."""
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
-    init = lambda: create_state(
-        build.init_params(models.create_model(config), config, jax.random.key(0)), create_optimizer(config.optim)
-    )
-    state = jax.jit(init, out_shardings=devices.whole)()
+    placement = step.shardings_of_state(config, devices)
+    state = jax.jit(step.initializer(config), out_shardings=placement)(jax.random.key(0))
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    held = sum(p.addressable_shards[0].data.size for p in jax.tree.leaves(state))
     in_batch = config.training.field_reference == "batch"
     rows = config.training.batch_size if in_batch else config.training.small_batch_size
     batch = next(step.batches(config, dataset.train, devices, 0, 1))
     charges = None if in_batch else devices.share_out(dataset.train)
-    flag = sharding.SharedRequest(devices).flag(False)
+    flag = requests.SharedRequest(devices).flag(False)
     compiled = step.create_step(config, devices)[0]
     hlo = compiled.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
-    found = {"parameters": parameters, "rows": rows}
+    spread = sum(p.size for p in jax.tree.leaves(state.ema_params) if not p.is_fully_replicated)
+    found = {"parameters": parameters, "rows": rows, "spread": spread, "held": held}
     pattern = r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     for shapes, name in re.findall(pattern, hlo):
         sizes = [

@@ -20,6 +20,7 @@ from pfgm_jax.datasets import Split
 from pfgm_jax.errors import TrainingError
 from pfgm_jax.generator import Generator
 from pfgm_jax.interruption import StopRequest, farewell
+from pfgm_jax.sharding import Devices
 from pfgm_jax.training.overfitting import Losses, Overfitting
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.writers import MetricWriter
@@ -98,7 +99,9 @@ class Logger:
         images_per_step: int,
         held_out_loss: Callable[[PyTree], float],
         fitted_loss: Callable[[PyTree], float],
+        devices: Devices,
     ):
+        self._devices = devices
         self._writer, self._bar, self._images_per_step = writer, bar, images_per_step
         self._losses = {"held_out_loss": held_out_loss, "fitted_loss": fitted_loss}
         self._overfitting = Overfitting(writer.losses())
@@ -122,7 +125,8 @@ class Logger:
         values["steps_per_second"] = len(self._pending) / (time.perf_counter() - self._since)
         values["images_per_second"] = values["steps_per_second"] * self._images_per_step
         if now.evaluates:
-            found = {name: loss(state.ema_params) for name, loss in self._losses.items()}
+            average = self._devices.gathered(state.ema_params)
+            found = {name: loss(average) for name, loss in self._losses.items()}
             for name, value in found.items():
                 if not math.isfinite(value):
                     raise TrainingError(f"the {name} of step {now.step} is {value}; {AFTER_A_BAD_STEP}")
@@ -172,15 +176,16 @@ class Stopper:
 class Snapshots:
     """A callback that draws a grid of samples with the averaged parameters, if there are classes one a row."""
 
-    def __init__(self, generator: Generator, writer: MetricWriter, examples: Split):
+    def __init__(self, generator: Generator, writer: MetricWriter, examples: Split, devices: Devices):
         """Prepares to draw.
 
         Args:
           generator: draws.
           writer: receives the grids.
           examples: whose conditions the samples have, if the network is conditioned on images.
+          devices: that share the work.
         """
-        self._generator, self._writer, self._examples = generator, writer, examples
+        self._generator, self._writer, self._examples, self._devices = generator, writer, examples, devices
 
     def __call__(self, now: Moment, state: TrainState) -> None:
         generator = self._generator
@@ -194,7 +199,8 @@ class Snapshots:
             label = np.repeat(seen, columns)
             count = len(label)
         context = given.of_samples(config, config.seed, 0, count, self._examples, label)
-        drawn = list(generator.draw(state.ema_params, count, config.seed, context=context))
+        average = self._devices.gathered(state.ema_params)
+        drawn = list(generator.draw(average, count, config.seed, context=context))
         if failed := sum(int(np.sum(~np.asarray(batch.ok))) for batch in drawn):
             log.warning("At step %d the ODE solve failed for %d samples", now.step, failed)
         stored = np.asarray(generator.scaling.to_stored(np.concatenate([batch.x for batch in drawn])))

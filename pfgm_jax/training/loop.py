@@ -7,7 +7,7 @@ import time
 import jax
 import ml_collections
 
-from pfgm_jax import build, config_files, datasets, models, sharding
+from pfgm_jax import build, config_files, datasets, sharding
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
@@ -15,8 +15,8 @@ from pfgm_jax.interruption import StopRequest
 from pfgm_jax.keys import Keys
 from pfgm_jax.progress import progress_bar
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training import callbacks, step, writers
-from pfgm_jax.training.state import TrainState, create_optimizer, create_state
+from pfgm_jax.training import callbacks, requests, step, writers
+from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
 
@@ -50,7 +50,7 @@ def train(
     held_out_loss = step.create_held_out_loss(config, dataset, devices, test_loss)
     fitted_loss = step.create_held_out_loss(config, step.as_many_as_held_out(dataset), devices, test_loss)
     charges = build.create_charges(config, devices).of_dataset(dataset.train)
-    request = sharding.SharedRequest(devices)
+    request = requests.SharedRequest(devices)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)
     state = restore_or_init(config, checkpoints, devices)
     # Not before a state is there: a config with which none can be restored would replace the one that can.
@@ -60,12 +60,12 @@ def train(
         stack.enter_context(checkpoints)
         writer = stack.enter_context(writers.create_writer(workdir, start))
         bar = stack.enter_context(progress_bar(training.n_iters, "step", start))
-        logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss, fitted_loss)
+        logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss, fitted_loss, devices)
         after_each_step: list[callbacks.Callback] = [
             logger,
             callbacks.Saver(checkpoints, config_files.to_dict(config)),
             callbacks.Stopper(checkpoints, stop),
-            callbacks.Snapshots(Generator(config), writer, dataset.test),
+            callbacks.Snapshots(Generator(config), writer, dataset.test, devices),
         ]
         began = time.perf_counter()
         for taken, batch in enumerate(step.batches(config, dataset.train, devices, start, training.n_iters), start + 1):
@@ -81,15 +81,18 @@ def train(
 
 def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints, devices: Devices) -> TrainState:
     """Restores the latest undamaged checkpoint, or creates the initial state."""
-    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
-    keys = Keys.from_seed(config.seed, devices.whole)
-    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
+    keys, init, placement = (
+        Keys.from_seed(config.seed, devices.whole),
+        step.initializer(config),
+        step.shardings_of_state(config, devices),
+    )
     state = checkpoints.restore(jax.eval_shape(init, keys.init))
     if state is None:
         # It runs once. On a CPU, optimizing it would take longer than everything else before the first step.
         unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-        state = jax.jit(init, compiler_options=unoptimized, out_shardings=devices.whole)(keys.init)
+        state = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)(keys.init)
     else:
+        state = jax.jit(lambda state: state, donate_argnums=0, out_shardings=placement)(state)
         log.info("Resuming after step %d", int(state.step))
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     log.info("%s parameters, %d devices (%s)", f"{parameters:,}", devices.count, jax.devices()[0].device_kind)

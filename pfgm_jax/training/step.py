@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import ml_collections
@@ -13,7 +14,7 @@ from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
 from pfgm_jax.training.losses import Objective
-from pfgm_jax.training.state import create_optimizer
+from pfgm_jax.training.state import TrainState, create_optimizer, create_state
 
 HELD_OUT_BATCHES = 8
 
@@ -24,16 +25,37 @@ def create_objective(config: ml_collections.ConfigDict, devices: Devices) -> Obj
     return Objective(method, model, build.create_charges(config, devices), config.training.accumulate)
 
 
+def initializer(config: ml_collections.ConfigDict) -> Callable[[jax.Array], TrainState]:
+    """Returns the function from a key to the initial state of a config whose fields are filled in."""
+    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
+    return lambda key: create_state(build.init_params(model, config, key), optimizer)
+
+
+def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
+    """Says where the state of a run is: parameters on every device, their averages and Adam's moments spread or not.
+
+    They are spread from `training.spread_from` devices on (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054).
+    """
+    shapes = jax.eval_shape(initializer(config), jax.random.key(0))
+    whole = jax.tree.map(lambda _: devices.whole, shapes)
+    if not 0 < config.training.spread_from <= devices.count:
+        return whole
+    spread = devices.spread(shapes)
+    return whole.replace(ema_params=spread.ema_params, opt_state=spread.opt_state)
+
+
 def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Callable, Callable]:
     """Creates `losses.train_step` and `losses.held_out_loss` for a config, compiled at the first call.
 
-    The former donates the buffers of its input state.
+    The former takes a state that is placed as `shardings_of_state` says, and donates its buffers.
 
     Returns:
       (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
     """
     optim, profiles = ml_collections.FrozenConfigDict(config.optim), tuple(config.model.ema_profiles)
-    return _compiled(create_objective(config, devices), optim, profiles, config.model.ema_rate, devices)
+    leaves, structure = jax.tree.flatten(shardings_of_state(config, devices))
+    objective, placement = create_objective(config, devices), (tuple(leaves), structure)
+    return _compiled(objective, optim, profiles, config.model.ema_rate, devices, placement)
 
 
 # What is compiled is shared by runs of equal parts.
@@ -44,11 +66,14 @@ def _compiled(
     ema_profiles: tuple[float, ...],
     ema_rate: float,
     devices: Devices,
+    placement: tuple[tuple[jax.sharding.Sharding, ...], Any],
 ) -> tuple[Callable, Callable]:
+    leaves, structure = placement
+    of_state = jax.tree.unflatten(structure, leaves)
     step = functools.partial(losses.train_step, objective, create_optimizer(optim, ema_profiles), ema_rate)
     held_out = functools.partial(losses.held_out_loss, objective)
     return (
-        jax.jit(step, donate_argnums=0, out_shardings=devices.whole),
+        jax.jit(step, donate_argnums=0, out_shardings=(of_state, devices.whole, devices.whole)),
         jax.jit(held_out, out_shardings=devices.whole),
     )
 
