@@ -35,6 +35,7 @@ def config_of(charges, accumulate):
         config.model.num_classes, config.model.label_dropout = 10, 0.3
     if charges == "kernel":
         training.sde, config.pfgmpp.D = "pfgmpp", 8.0
+    training.spread_from = 4 if charges == "dataset" else 8
     training.log_freq, training.batch_size, training.small_batch_size = 1, 96, 32
     return config
 
