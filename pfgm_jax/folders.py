@@ -1,7 +1,10 @@
 """Workdirs on file systems and in object stores (gs://BUCKET/...)."""
 
+import io
 import os
 import pathlib
+from collections.abc import Callable
+from typing import IO
 
 from etils import epath
 
@@ -59,15 +62,23 @@ def is_local(folder: Folder) -> bool:
     return isinstance(folder, pathlib.Path)
 
 
-def write_whole(path: Folder, content: bytes) -> None:
-    """Writes a file atomically, and creates its folder."""
+def write_whole(path: Folder, content: bytes | Callable[[IO[bytes]], object]) -> None:
+    """Writes a file atomically, and creates its folder.
+
+    Args:
+      path: of the file.
+      content: bytes, or what writes them to a file that is open.
+    """
+    write = content if callable(content) else lambda file: file.write(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not is_local(path):
-        path.write_bytes(content)  # an object appears once it is complete
+        buffer = io.BytesIO()
+        write(buffer)
+        path.write_bytes(buffer.getvalue())  # an object appears once it is complete
         return
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
-        file.write(content)
+        write(file)
         file.flush()
         os.fsync(file.fileno())  # otherwise a power failure could leave an empty file under the new name
     temporary.replace(path)

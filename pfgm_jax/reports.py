@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from pfgm_jax import config_files, pictures
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.likelihood import BitsPerDim
-from pfgm_jax.reading import read_arrays
+from pfgm_jax.reading import map_arrays, read_arrays
 from pfgm_jax.trained_model import TrainedModel
 
 # Images in the grid of restored ones.
@@ -43,28 +44,31 @@ def write_samples(
     if there > len(stored) or there == len(stored) == pictures_there:
         return
     if window:
-        pixels = pictures.to_pixels(stored, window)
-        grid = pictures.image_grid(pixels[: pictures.GRID_IMAGES])
+        # Not of all at once, which may be more than fits in memory.
+        pixels_of = lambda rows: pictures.to_pixels(stored[rows], window)
         if labels is not None and labels.ndim == 1:
-            grid = pictures.class_grid(pixels, labels)
+            of_classes = (np.flatnonzero(labels == label) for label in np.unique(labels)[: pictures.GRID_CLASSES])
+            shown = np.concatenate([rows[: pictures.CLASS_IMAGES] for rows in of_classes])
+            grid = pictures.class_grid(pixels_of(shown), labels[shown])
+        else:
+            grid = pictures.image_grid(pixels_of(slice(pictures.GRID_IMAGES)))
         pictures.save_picture(folder / "grid.png", grid)
-        digits = len(str(len(pixels) - 1))
-        names = [f"{i:0{digits}}.png" for i in range(len(pixels))]
-        for name, image in zip(names, pixels, strict=True):
-            pictures.save_picture(folder / name, image)
+        digits = len(str(len(stored) - 1))
+        names = {f"{i:0{digits}}.png" for i in range(len(stored))}
+        for i, name in enumerate(sorted(names)):
+            pictures.save_picture(folder / name, pixels_of(slice(i, i + 1))[0])
         for path in folder.glob("[0-9]*.png"):
             if path.name not in names:  # the same image under a number of fewer digits
                 path.unlink()
-    buffer = io.BytesIO()
     given = {} if labels is None else {"labels": labels}
-    np.savez(buffer, allow_pickle=False, samples=stored, evaluations=evaluations, **given)
-    write_whole(folder / "samples.npz", buffer.getvalue())  # last, since it says that the rest is there
+    write = lambda file: np.savez(file, allow_pickle=False, samples=stored, evaluations=evaluations, **given)
+    write_whole(folder / "samples.npz", write)  # last, since it says that the rest is there
 
 
 def _count_samples(folder: Folder) -> int:
-    path = folder / "samples.npz"
+    path, cure = folder / "samples.npz", "it is written again"
     try:
-        held = read_arrays(path, str(path), "it is written again")
+        held = map_arrays(path, str(path), cure) if isinstance(path, Path) else read_arrays(path, str(path), cure)
     except (FileNotFoundError, InputError):
         return 0
     return len(held["samples"]) if isinstance(held, dict) and "samples" in held and held["samples"].ndim else 0

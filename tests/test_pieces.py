@@ -38,6 +38,31 @@ def test_what_is_saved_is_known_at_any_moment(tmp_path):
     np.testing.assert_array_equal(rows["x"], np.arange(10))
 
 
+@pytest.mark.parametrize("large", [1, 200, 10**9])
+def test_rows_are_the_same_on_the_disk_and_in_memory(tmp_path, monkeypatch, large):
+    """Rows of 24 bytes, in pieces of 4 rows; interrupted after two."""
+    monkeypatch.setattr(pieces, "LARGE", large)
+    every = np.arange(33.0).reshape(11, 3)
+
+    def compute(first):
+        if first == 8 and not again:
+            raise KeyboardInterrupt
+        rows = np.minimum(np.arange(first, first + 4), 10)
+        return {"x": every[rows], "n": rows}
+
+    again = False
+    with pytest.raises(KeyboardInterrupt):
+        pieces.rows_in_pieces(tmp_path, 11, 4, compute, "image")
+    again = True
+    for _ in range(2):
+        found = pieces.rows_in_pieces(tmp_path, 11, 4, compute, "image")
+        np.testing.assert_array_equal(found["x"], every)
+        np.testing.assert_array_equal(found["n"], np.arange(11))
+        assert found["lengths"].tolist() == [4, 4, 3] and len(found["seconds"]) == 3
+        assert isinstance(found["x"], np.memmap) == (large < every.nbytes)
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["00000000.npz", "00000004.npz", "00000008.npz"]
+
+
 def test_two_processes_do_not_draw_the_same_samples(workdir):  # noqa: F811
     config = config_of_evaluation(**{"sampling.num_samples": 8})
     folder = run_lib.sample(config, workdir)
