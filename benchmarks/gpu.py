@@ -25,8 +25,7 @@ from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.latents import decode
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training.state import create_optimizer, create_state
-from pfgm_jax.training.step import create_step
+from pfgm_jax.training.step import create_step, initializer, shardings_of_state
 
 # Dense peaks in FLOP/s by the first word that a device's kind contains: of float32 as XLA multiplies it by default, in
 # TF32 from Ampere on, and of bfloat16 (float16 where there is none). From the vendors' data sheets.
@@ -85,9 +84,7 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     """Prints the speed of training and the memory that it takes."""
     devices, training = Devices.all(), config.training
     keys = Keys.from_seed(0, devices.whole)
-    model, optimizer = models.create_model(config), create_optimizer(config.optim)
-    init = lambda key: create_state(build.init_params(model, config, key), optimizer)
-    state = jax.jit(init, out_shardings=devices.whole)(keys.init)
+    state = jax.jit(initializer(config), out_shardings=shardings_of_state(config, devices))(keys.init)
     rng = np.random.default_rng(0)
     stored = rng.integers(0, 256, (training.batch_size, *build.image_shape(config)), dtype=np.uint8)
     index = np.arange(training.batch_size, dtype=np.int32)

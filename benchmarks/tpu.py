@@ -4,11 +4,11 @@
     python -m benchmarks.tpu [--chips 1 8 128] [--parts field update forward] [--dtype bfloat16]
     python -m benchmarks.tpu --full [--configs cifar10 celeba lsun_bedroom]
 
-Compiles for chips of the type v5e, which are described and not there. Prints, for each part and number of chips, what a
-chip needs: memory at its peak, bytes that it moves between memory and core, arithmetic, the compiler's own estimate of
-the time, and what is communicated. For the time it gives the limits that the chip's data sheet sets: arithmetic over
-its peak, and bytes over its bandwidth. The estimates of reductions, copies, sorting, gathers and communication are
-known to be too low or missing.
+Compiles for chips of the type v5e, which are only described, not present. For each part and number of chips it prints
+what a chip needs: memory at its peak, bytes that it moves between memory and core, arithmetic, the compiler's own
+estimate of the time, and what is communicated. For the time it gives the limits that the chip's data sheet sets:
+arithmetic over its peak, and bytes over its bandwidth. The estimates of reductions, copies, sorting, gathers and
+communication are known to be too low or missing.
 
 Parts take minutes; --full compiles whole training steps and sampling, an hour or more for each config.
 """
@@ -33,6 +33,7 @@ from jax.experimental import topologies
 from jax.sharding import AxisType
 
 from pfgm_jax import build, config_files, datasets
+from pfgm_jax import config as config_lib
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.latents import decode
 from pfgm_jax.samplers import create_sampler
@@ -176,7 +177,9 @@ def main() -> None:
                 config = config_files.load_experiment(name)
                 config.model.dtype = dtype
                 config.training.field_reference = config.training.field_reference or "batch"
-                of_config = Parts(config, chips(count))
+                if count > config.training.small_batch_size:
+                    config.training.points_per_device = 1
+                of_config = Parts(config_lib.with_batches(config, count), chips(count))
                 for part in parts:
                     measure(f"{name} {part} {dtype[:5]}", count, *getattr(of_config, part)())
 

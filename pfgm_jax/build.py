@@ -21,7 +21,7 @@ from pfgm_jax.methods.base import Method
 from pfgm_jax.methods.guidance import guided
 from pfgm_jax.registry import METHODS, SAMPLERS
 from pfgm_jax.samplers.base import OdeSolver, Sampler
-from pfgm_jax.samplers.steps import FixedSteps
+from pfgm_jax.samplers.steps import CALIBRATED
 from pfgm_jax.sharding import Devices
 
 T = TypeVar("T")
@@ -182,21 +182,24 @@ def sampler_name(config: ml_collections.ConfigDict) -> str:
 
 
 def choose_sampler(config: ml_collections.ConfigDict, name: str) -> None:
-    """Sets the fields of a config that name the sampler."""
+    """Sets the fields of a config that name the sampler; noise levels chosen for another one are forgotten."""
     solves = issubclass(SAMPLERS[name], OdeSolver)
+    if name != sampler_name(config):
+        forget_levels(config)
     config.sampling.method = "ode" if solves else name
     if solves:
         config.sampling.ode_solver = name
 
 
+def forget_levels(config: ml_collections.ConfigDict) -> None:
+    """Gives a sampler its own schedule in place of noise levels that were chosen for another use; see `schedules`."""
+    if config.sampling.schedule == CALIBRATED:
+        config.sampling.schedule, config.sampling.levels = "", ()
+
+
 def samplers_of(method: Method) -> list[str]:
     """Lists the samplers that can sample from a method."""
     return [name for name in SAMPLERS if SAMPLERS[name].supports(method)]
-
-
-def fixed_solvers() -> list[str]:
-    """Lists the ODE solvers with a fixed number of steps."""
-    return [name for name in SAMPLERS if issubclass(SAMPLERS[name], FixedSteps)]
 
 
 def create_sampler(config: ml_collections.ConfigDict) -> Sampler:

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from pfgm_jax import build, given
+from pfgm_jax import build, given, schedules
 from pfgm_jax.bound_model import BoundModel
 from pfgm_jax.errors import InputError, shown
 from pfgm_jax.keys import Keys, sample_keys
@@ -62,15 +62,17 @@ class Calibration:
 
         Args:
           model: a trained model, whose guidance and ends the levels are for.
-          solver: one of `build.fixed_solvers()`.
+          solver: one of `schedules.fixed_solvers()`.
 
         Raises:
           InputError: its noise levels cannot be chosen.
           SolveError: the ODE could not be solved.
         """
-        able = build.fixed_solvers()
+        able = schedules.fixed_solvers()
         if solver not in able:
-            raise InputError(f"the solver is {shown(solver)}, which chooses its steps; choose one of {', '.join(able)}")
+            raise InputError(
+                f"the solver is {shown(solver)}, whose noise levels cannot be chosen; choose one of {', '.join(able)}"
+            )
         self._model, self._name, self._devices = model, solver, Devices.all()
         size = self._devices.round_up(min(TRAJECTORIES, model.config.sampling.batch_size))
         exact = build.create_named_sampler(model.config, "rk45")
@@ -125,7 +127,7 @@ class Calibration:
         errors = [float(np.sqrt(measure(s, self._model.params, self._others))) for s in (best[1], before)]
         chosen = best[1] if errors[0] < errors[1] else before
         if chosen is before:
-            log.warning("No levels of %d steps of %s were found that are better than its own", steps, self._name)
+            log.warning("No levels better than the solver's own were found for %d steps of %s", steps, self._name)
         levels = tuple(float(level) for level in np.exp(self._times(chosen)[1:-1]))
         return Calibrated(levels, min(errors), errors[1])
 

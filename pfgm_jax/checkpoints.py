@@ -73,7 +73,7 @@ class Checkpoints:
         Raises:
           StorageError: this checkpoint, or the previous one, cannot be written.
         """
-        sums = seals.array_sums(state)
+        sums = seals.array_sums(state)  # in which all processes take part
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
@@ -94,21 +94,18 @@ class Checkpoints:
         previous checkpoint is used instead.
 
         Args:
-          template: a state, or its shapes, like the one to restore.
+          template: a state, or its shapes, like the one to restore; placed as shapes with a sharding say, or whole.
           step: step to restore; None for the latest.
 
         Raises:
           InputError: there is no checkpoint of that step, it is damaged, or all are.
         """
         whole = Devices.all().whole
-        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=whole), template)
+        placed = lambda a: (isinstance(a, jax.ShapeDtypeStruct) and a.sharding) or whole
+        shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=placed(a)), template)
 
-        def read(candidate):
-            return self._manager.restore(candidate, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)))[
-                "state"
-            ]
-
-        state, _ = self._latest_good(read, step)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
+        state, _ = self._latest_good(lambda candidate: self._manager.restore(candidate, args=items)["state"], step)
         return state
 
     def restore_ema(self, step: int | None = None) -> tuple[PyTree, int]:
@@ -193,15 +190,11 @@ class Checkpoints:
         seal = seals.verdict(self.directory, step) if sharding.is_first() else seals.Verdict(False, "")
         if damage := sharding.first_text(seal.damage):
             return None, damage
-        content, failure = None, ""
-        try:
-            with _without_warnings():
-                content = read(step)
-            damage = _damaged_array(content, self.directory / str(step), step)
-        except Exception:  # a damaged file can fail in any way
-            log.debug("while reading the checkpoint of step %d", step, exc_info=True)
-            failure = "its state cannot be read"
-        failure = sharding.first_text(failure)
+        content, failure = _attempted(lambda: read(step), step)
+        if not failure:
+            sums = seals.array_sums(content)  # in which all processes take part
+            found, failure = _attempted(lambda: _damaged_array(content, sums, self.directory / str(step), step), step)
+            damage = found or ""
         # It may have been deleted since.
         whole = failure and seal.whole and seals.verdict(self.directory, step).whole
         if sharding.first_text("whole" if whole else ""):
@@ -283,7 +276,19 @@ def _without_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
+def _attempted(read: Callable[[], Any], step: int) -> tuple[Any, str]:
+    """Returns what is read, and why it could not be in some process, or ""; the latter is the same in all."""
+    content, failure = None, ""
+    try:
+        with _without_warnings():
+            content = read()
+    except Exception:  # a damaged file can fail in any way
+        log.debug("while reading the checkpoint of step %d", step, exc_info=True)
+        failure = "its state cannot be read"
+    return content, sharding.first_text(failure)
+
+
+def _damaged_array(content: TrainState, found: dict[str, int], folder: Folder, step: int) -> str:
     """Describes the arrays of a checkpoint, or of a part of it, that differ from their checksums; "" if none does."""
     if content.step is not None and int(content.step) != step:
         return f"it is of step {int(content.step)}"
@@ -291,6 +296,5 @@ def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
     if not (folder / "sums").is_dir():
         return ""
     saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
-    found = seals.array_sums(content)
     wrong = [name for name, value in found.items() if saved.get(name) != value]
     return f"{len(wrong)} of {len(found)} arrays are not as they were saved, {wrong[0]} first" if wrong else ""

@@ -63,12 +63,23 @@ def validate(config: ml_collections.ConfigDict) -> None:
                 each.check_levels(method.t_prior, method.t_data)
 
 
-def fill_in_devices(config: ml_collections.ConfigDict, count: int) -> None:
-    """Sets how many examples a step draws and perturbs, if a config says how many each of `count` devices perturbs."""
+def with_batches(config: ml_collections.ConfigDict, count: int) -> ml_collections.ConfigDict:
+    """Copies a config and sets how many examples a step perturbs and draws, if it says so for each of `count` devices.
+
+    Raises:
+      InputError: the points of a device cannot be shared evenly by its microbatches.
+    """
+    config = config.copy_and_resolve_references()
     training = config.training
     if training.points_per_device:
+        if training.points_per_device % training.accumulate:
+            raise InputError(
+                f"training.points_per_device is {training.points_per_device}, which training.accumulate = "
+                f"{training.accumulate} microbatches cannot share evenly; choose a multiple of {training.accumulate}"
+            )
         training.small_batch_size = training.points_per_device * count
         training.batch_size = max(training.batch_size, training.small_batch_size)
+    return config
 
 
 def validate_devices(config: ml_collections.ConfigDict, dataset: datasets.Dataset, count: int) -> None:

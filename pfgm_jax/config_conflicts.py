@@ -23,7 +23,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
             f"data.shift is {tuple(data.shift)} and data.scale is {data.scale}, but they move real numbers, not grey "
             "levels; set them to () and 0"
         )
-    if training.small_batch_size > training.batch_size:
+    if training.small_batch_size > training.batch_size and not training.points_per_device:
         raise InputError(
             f"training.small_batch_size is {training.small_batch_size}, but training.batch_size is "
             f"{training.batch_size}; perturb at most as many points as are drawn"

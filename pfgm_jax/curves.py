@@ -16,7 +16,6 @@ from pfgm_jax.keys import Keys, sample_keys
 from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.robustness import noise_curve, quality, quantization_curve
 from pfgm_jax.samplers.base import Solution, trajectory
-from pfgm_jax.samplers.steps import CALIBRATED
 from pfgm_jax.trained_model import TrainedModel
 
 log = logging.getLogger("pfgm_jax")
@@ -76,9 +75,8 @@ def nfe_curve(workdir: Folder, model: TrainedModel, compare: evaluation.Comparis
             config = model.config.copy_and_resolve_references()
             build.choose_sampler(config, name)
             config.sampling.update(setting)
+            build.forget_levels(config)
             config.sampling.levels = ()
-            if config.sampling.schedule == CALIBRATED:
-                config.sampling.schedule = ""
             try:
                 config_lib.validate(config)
             except InputError as error:  # as of steps that are too few

@@ -110,9 +110,11 @@ def _training() -> ml_collections.ConfigDict:
     training.n_iters = 1_300_000  # optimiser steps; >= 1
     training.batch_size = 4096  # data points drawn per step, all of which are charges; >= small_batch_size
     training.small_batch_size = 128  # of these, how many are perturbed and shown to the network; >= 1
-    # So many for each device in place of small_batch_size, and at least as many drawn; 0: small_batch_size for all
+    # Points that each device perturbs, instead of small_batch_size in total; batch_size is raised to match if it is
+    # smaller; 0: not used
     training.points_per_device = 0
-    training.spread_from = 8  # devices from which on each holds a part of Adam's moments and averages; 0: always all
+    # Number of devices from which on each holds only its part of Adam's moments and the averages; 0: each holds all
+    training.spread_from = 8
     # Charges: 'batch', 'dataset' for the exact field of the whole training set, or 'example'; "": the method's usual.
     training.field_reference = ""
     training.field_chunk = 4096  # charges read at a time; bounds the memory of the field; >= 1

@@ -44,6 +44,8 @@ class Generator:
         self.method, self.scaling = method or build.create_guided_method(config), build.create_scaling(config)
         self.sampler, self.solver = build.create_sampler(config), build.create_ode_solver(config)
         self._model, self._devices = models.create_model(config), Devices.all()
+        # What is compiled for a method of its own goes with the generator.
+        self._own: dict[Any, Callable] | None = None if method is None else {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -77,7 +79,7 @@ class Generator:
         size = self.batch_size(n)
         samples = Keys.from_seed(seed, self._devices.whole).samples
         key = key_of_samples(samples, context.image is not None, context.known is not None)
-        sample = _sampling(self.method, self._model, self.sampler, self._devices, size)
+        sample = self._compiled(_sampling, self.method, self._model, self.sampler, self._devices, size)
         for start in range(0, n, size):
             rows = _batch(context, start, size)
             yield _first_rows(sample(params, key, np.int32(first + start), rows), min(size, n - start))
@@ -131,7 +133,8 @@ class Generator:
         key = Keys.from_seed(seed, self._devices.whole).likelihood
         method, solver = self.method.for_densities(), build.create_likelihood_solver(self.config)
         divergence = build.create_divergence(self.config)
-        bits = _likelihood(method, self._model, self.scaling, solver, divergence, self._devices, draws)
+        parts = method, self._model, self.scaling, solver, divergence, self._devices, draws
+        bits = self._compiled(_likelihood, *parts)
         for first in range(0, len(stored), size):
             part, rows, of_rows = _batch((stored, index, context), first, size)
             found = bits(params, key, part, rows, of_rows)
@@ -142,12 +145,19 @@ class Generator:
     ) -> Float[np.ndarray, "n H W C"]:
         context = _rows(context, len(x))
         size = self.batch_size(len(x))
-        compiled = _solving(solve, self.method, self._model, self.solver, self._devices)
+        compiled = self._compiled(_solving, solve, self.method, self._model, self.solver, self._devices)
         ends = []
         for first in range(0, len(x), size):
             found = compiled(params, *_batch((x, context), first, size))
             ends.append(_first_rows(found, min(size, len(x) - first)).check(first).x)
         return np.concatenate(ends)
+
+    def _compiled(self, create: Any, *parts: Any) -> Callable:
+        if self._own is None:
+            return create(*parts)
+        if (create, parts) not in self._own:
+            self._own[create, parts] = create.__wrapped__(*parts)
+        return self._own[create, parts]
 
 
 # What is compiled is shared by all generators of equal parts, as of the checkpoints of a run.

@@ -49,9 +49,11 @@ def load_with(
       examples: see `TrainedModel`.
 
     Raises:
-      InputError: there is no such checkpoint, or it is of another network than the config's.
+      InputError: there is no such checkpoint, or it is of another network than the config's; or the noise levels of the
+        run were chosen for another ODE.
     """
     params, found = load_params(workdir, step)
+    schedules.check(config, workdir, found)
     shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
     network = models.create_model(config)
     expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))

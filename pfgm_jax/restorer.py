@@ -125,6 +125,8 @@ class Restorer:
         Raises:
           InputError: operator, rule, noise or start do not suit the model.
         """
+        config = config.copy_and_resolve_references()
+        build.forget_levels(config)  # which were chosen for another ODE
         self.operator = operator or create_operator(config)
         self._zero, self._unit = build.create_scaling(config).units
         self._check_operator(config)

@@ -54,12 +54,12 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     """
     workdir = to_folder(workdir)
     config_lib.validate(config)
+    devices = Devices.all()
+    config = config_lib.with_batches(config, devices.count)
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
     # An error, if any, comes before anything is written.
     method, learned = build.create_method(config), build.training_data(config, dataset)
-    devices = Devices.all()
-    config_lib.fill_in_devices(config, devices.count)
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))
@@ -129,8 +129,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
       SolveError: the ODE could not be solved.
     """
     workdir = to_folder(workdir)
-    config = workdirs.config_of_run(config, workdir)
-    options, devices = config.eval, Devices.all()
+    devices = Devices.all()
+    config = config_lib.with_batches(workdirs.config_of_run(config, workdir), devices.count)
+    options = config.eval
     # What cannot be measured raises an error before anything is measured; what takes longest comes last.
     steps = workdirs.evaluated_steps(options.checkpoints, workdir)
     dataset = build.load_dataset(config)

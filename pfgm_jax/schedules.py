@@ -1,6 +1,8 @@
 """The noise levels that were chosen for the steps of a run's solvers, which its workdir keeps in schedules.json."""
 
 import json
+import logging
+from typing import Any
 
 import ml_collections
 
@@ -8,13 +10,29 @@ from pfgm_jax import build, config_files
 from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.reading import read_json
-from pfgm_jax.samplers.steps import CALIBRATED
+from pfgm_jax.registry import SAMPLERS
+from pfgm_jax.samplers.steps import CALIBRATED, FixedSteps
+
+log = logging.getLogger("pfgm_jax")
 
 FILE = "schedules.json"
+# What they were chosen for besides the network: another ODE, or other ends of it, would have others.
+FIELDS = (
+    "training.sde",
+    "sampling.guidance",
+    "sampling.guidance_interval",
+    "sampling.z_max",
+    "sampling.z_min",
+    "sampling.eps",
+)
 _CURE = "delete it, and run python -m pfgm_jax schedule again"
+# For each solver and each number of steps, as text: `levels`, the `step` of the checkpoint, and the `fields`.
+Schedules = dict[str, dict[str, dict[str, Any]]]
 
-# By solver and number of steps, as text.
-Schedules = dict[str, dict[str, tuple[float, ...]]]
+
+def fixed_solvers() -> list[str]:
+    """Lists the ODE solvers with a fixed number of steps, for which noise levels can be chosen."""
+    return [name for name in SAMPLERS if issubclass(SAMPLERS[name], FixedSteps)]
 
 
 def read(workdir: Folder) -> Schedules:
@@ -29,21 +47,35 @@ def read(workdir: Folder) -> Schedules:
     except FileNotFoundError:
         return {}
     try:
-        # Whether levels descend between the two ends is for the solver to say.
-        numbers = lambda levels: tuple(float(level) for level in levels)
-        return {solver: {n: numbers(levels) for n, levels in of.items()} for solver, of in found.items()}
-    except (AttributeError, TypeError, ValueError):
+        for of_solver in found.values():
+            for chosen in of_solver.values():
+                # Whether levels descend between the two ends is for the solver to say.
+                chosen["levels"] = tuple(float(level) for level in chosen["levels"])
+                chosen["step"] = int(chosen["step"])
+                chosen["fields"] = {name: chosen["fields"][name] for name in FIELDS}
+        return found
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged; {_CURE}") from None
 
 
-def write(workdir: Folder, solver: str, steps: int, levels: tuple[float, ...]) -> None:
-    """Adds the noise levels of a solver's steps to the file, in place of older ones.
+def write(
+    workdir: Folder, solver: str, levels: tuple[float, ...], step: int, config: ml_collections.ConfigDict
+) -> None:
+    """Adds the noise levels between a solver's steps to the file, in place of older ones of as many steps.
+
+    Args:
+      workdir: of the run.
+      solver: one of `fixed_solvers`.
+      levels: one fewer than steps.
+      step: of the checkpoint.
+      config: with which they were chosen.
 
     Raises:
       InputError: the file is damaged.
     """
     found = read(workdir)
-    found.setdefault(solver, {})[str(steps)] = levels
+    chosen = {"levels": levels, "step": step, "fields": _fields(config)}
+    found.setdefault(solver, {})[str(len(levels) + 1)] = chosen
     write_whole(workdir / FILE, (json.dumps(found, indent=1) + "\n").encode())
 
 
@@ -55,18 +87,49 @@ def fill_in(config: ml_collections.ConfigDict, workdir: Folder) -> None:
     """
     if config_files.get(config, "sampling.schedule") != CALIBRATED or config_files.get(config, "sampling.levels"):
         return
-    name, steps, able = build.sampler_name(config), str(config_files.get(config, "sampling.N")), build.fixed_solvers()
+    where, able = f"sampling.schedule is {CALIBRATED!r}, but", fixed_solvers()
+    name, steps = build.sampler_name(config), config_files.get(config, "sampling.N")
     if name not in able:
         raise InputError(
-            f"sampling.schedule is {CALIBRATED!r}, but {build.sampler_field(config)} is {shown(name)}, for whose steps "
-            f"no noise levels are chosen; choose one of {', '.join(able)}, or the schedule ''"
+            f"{where} {build.sampler_field(config)} is {shown(name)}, for whose steps no noise levels are chosen; "
+            f"choose one of {', '.join(able)}, or the schedule ''"
         )
+    if not isinstance(steps, int) or steps < 2:
+        raise InputError(f"{where} sampling.N is {shown(steps)}; give at least 2 steps, or choose the schedule ''")
     known = read(workdir)
-    if steps not in known.get(name, {}):
+    if str(steps) not in known.get(name, {}):
         there = ", ".join(f"{n} of {solver}" for solver, of in known.items() for n in of) or "none"
         raise InputError(
-            f"sampling.schedule is {CALIBRATED!r}, but no noise levels were chosen for sampling.N = {steps} steps of "
-            f"{name} (there are: {there}); run python -m pfgm_jax schedule --workdir {workdir} --solver {name} --steps "
-            f"{steps}, or choose log or rho"
+            f"{where} no noise levels were chosen for sampling.N = {steps} steps of {name} (available: {there}); run "
+            f"python -m pfgm_jax schedule --workdir {workdir} --solver {name} --steps {steps}, or choose log or rho"
         )
-    config.sampling.levels = known[name][steps]
+    config.sampling.levels = known[name][str(steps)]["levels"]
+
+
+def check(config: ml_collections.ConfigDict, workdir: Folder, step: int) -> None:
+    """Checks that the noise levels that `fill_in` found are used as they were chosen; warns of another checkpoint.
+
+    Args:
+      config: whose fields are filled in.
+      workdir: of the run.
+      step: of the checkpoint that is used.
+
+    Raises:
+      InputError: they were chosen for another ODE.
+    """
+    name = build.sampler_name(config)
+    chosen = read(workdir).get(name, {}).get(str(len(config.sampling.levels) + 1))
+    if config.sampling.schedule != CALIBRATED or not chosen or chosen["levels"] != tuple(config.sampling.levels):
+        return
+    for field, value in _fields(config).items():
+        if value != chosen["fields"][field]:
+            raise InputError(
+                f"{field} is {shown(value)}, and was {shown(chosen['fields'][field])} when the noise levels of "
+                f"sampling.schedule = {CALIBRATED!r} were chosen; set it back, or choose log or rho"
+            )
+    if step != chosen["step"]:
+        log.warning("The noise levels were chosen for step %d, and are used for step %d", chosen["step"], step)
+
+
+def _fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    return json.loads(json.dumps({name: config_files.get(config, name) for name in FIELDS}))

@@ -87,7 +87,7 @@ def test_the_levels_are_nearly_the_best_there_are(workdir, found, distance):
 
 def test_no_levels_are_chosen_for_solvers_that_choose_steps(workdir):
     with pytest.raises(
-        InputError, match="the solver is 'rk45', which chooses its steps; choose one of improved_euler,"
+        InputError, match="the solver is 'rk45', whose noise levels cannot be chosen; choose one of improved_euler,"
     ):
         calibration.Calibration(pfgm_jax.load(workdir), "rk45")
 
@@ -96,7 +96,7 @@ def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
     command = [sys.executable, "-m", "pfgm_jax", "schedule", "--workdir", str(workdir), "--steps", "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "4 steps of dpmpp_2m: " in done.stderr, done.stderr
-    levels = tuple(json.loads((workdir / "schedules.json").read_text())["dpmpp_2m"]["4"])
+    levels = tuple(json.loads((workdir / "schedules.json").read_text())["dpmpp_2m"]["4"]["levels"])
     assert len(levels) == 3
     solver = {"sampling.ode_solver": "dpmpp_2m", "sampling.N": 4}
     calibrated = load_with(workdir, {**solver, "sampling.schedule": "calibrated"})
@@ -107,6 +107,11 @@ def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
     config.model.ema_rate, config.sampling.num_samples, config.sampling.batch_size = 0.9, 5, 128
     folder = run_lib.sample(config, workdir)
     np.testing.assert_array_equal(np.load(folder / "samples.npz")["samples"], given.sample(5, seed=config.seed))
+    # Levels are of one solver and of one ODE.
+    heun = load_with(workdir, {"sampling.ode_solver": "heun", "sampling.N": 4})
+    np.testing.assert_array_equal(calibrated.sample(5, sampler="heun"), heun.sample(5))
+    with pytest.raises(InputError, match=r"sampling.z_min is 0.001, and was 0.0001 when the noise levels of .* set it"):
+        load_with(workdir, {**solver, "sampling.schedule": "calibrated", "sampling.z_min": 1e-3})
 
 
 @pytest.mark.parametrize(
@@ -121,6 +126,7 @@ def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
             "sampling.ode_solver is 'rk45', for whose steps no noise levels are chosen; choose one of improved_euler,",
         ),
         ({"sampling.method": "pc"}, "sampling.method is 'pc', for whose steps no noise levels are chosen"),
+        ({"sampling.ode_solver": "euler", "sampling.N": 1}, "sampling.N is 1; give at least 2 steps"),
     ],
 )
 def test_levels_that_were_not_chosen_are_refused(workdir, overrides, message):
@@ -136,9 +142,10 @@ def test_a_run_without_levels_cannot_begin_with_them(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "content", ['{"euler": {"3": "ab"}}', '{"euler": [1]}', "[1]", "{", '{"euler": {"3": [null]}}']
-)
+DAMAGED = ('{"euler": {"3": "ab"}}', '{"euler": [1]}', "[1]", "{", '{"euler": {"3": {"levels": [null], "step": 1}}}')
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "schedules.json").write_text(content)
     with pytest.raises(
@@ -152,7 +159,7 @@ def test_levels_in_no_order_are_refused(workdir, tmp_path):
     config = model.config.copy_and_resolve_references()
     config.update_from_flattened_dict({"sampling.ode_solver": "euler", "sampling.N": 3})
     config.sampling.schedule = "calibrated"
-    schedules.write(tmp_path, "euler", 3, (0.1, 0.5))
+    schedules.write(tmp_path, "euler", (0.1, 0.5), 400, config)
     schedules.fill_in(config, tmp_path)
     with pytest.raises(InputError, match=r"sampling.levels is \(0.1, 0.5\)"):
         build.create_ode_solver(config)

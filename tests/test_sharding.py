@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 import run_lib
-from pfgm_jax import build, config_files, models, sharding
-from pfgm_jax import config as config_lib
+from pfgm_jax import config_files, models, sharding
 from pfgm_jax.charges import Charges
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.context import NO_CONTEXT
@@ -244,36 +243,6 @@ def test_dropout_of_an_example_does_not_depend_on_microbatches():
     whole = loss(params, pair, keys)
     np.testing.assert_allclose(sum(loss(params, *part(i)) for i in (0, 2, 4, 6)), whole, rtol=1e-5)
     assert abs(loss(params, pair, keys[::-1]) - whole) > 1e-3 * whole
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({}, "training.small_batch_size is 12, which 8 devices cannot share evenly; choose a multiple of 8"),
-        (
-            {"training.small_batch_size": 24, "training.accumulate": 2},
-            "which 8 devices, each with training.accumulate = 2 microbatches cannot share .* a multiple of 16",
-        ),
-        (
-            {"training.small_batch_size": 16, "training.batch_size": 100},
-            "training.batch_size is 100, which 8 devices cannot share evenly; choose a multiple of 8",
-        ),
-    ],
-)
-def test_refuses_batches_that_devices_cannot_share(overrides, message):
-    batches = {"training.small_batch_size": 12, "training.batch_size": 96, "training.field_reference": "batch"}
-    config = small_digits(**{**batches, **overrides})
-    dataset = build.load_dataset(config)
-    with pytest.raises(InputError, match=message):
-        config_lib.validate_devices(config, dataset, 8)
-
-
-@pytest.mark.parametrize(("each", "batches"), [(0, (96, 12)), (3, (96, 24)), (20, (160, 160))])
-def test_points_of_each_device_decide_the_batch(each, batches):
-    config = small_digits(**{"training.small_batch_size": 12, "training.batch_size": 96})
-    config.training.points_per_device = each
-    config_lib.fill_in_devices(config, 8)
-    assert (config.training.batch_size, config.training.small_batch_size) == batches
 
 
 def test_refuses_processes_that_nobody_knows(monkeypatch):

@@ -2,9 +2,9 @@
 
 python -m pfgm_jax schedule --workdir DIR [--solver dpmpp_2m] [--steps 5,7,10] [--step CHECKPOINT]
 
-The levels are those from which the solver comes nearest to the exact solutions of the model's ODE; a minute of work
-for each number of steps. The run keeps them. Sample with them by --config.sampling.ode_solver=dpmpp_2m
---config.sampling.N=7 --config.sampling.schedule=calibrated.
+The levels are those with which the solver comes nearest to the exact solutions of the model's ODE. For a small model
+they take about a minute per number of steps. The run keeps them. Sample with them by
+--config.sampling.ode_solver=dpmpp_2m --config.sampling.N=7 --config.sampling.schedule=calibrated.
 """
 
 import logging
@@ -30,7 +30,7 @@ def run(_: list[str]) -> None:
     except ValueError:
         numbers = []
     if not numbers or numbers[0] < 2:
-        raise InputError(f"--steps is {','.join(FLAGS.steps)!r}; give whole numbers from 2 on, as 5,7,10")
+        raise InputError(f"--steps is {','.join(FLAGS.steps)!r}; give whole numbers of at least 2, such as 5,7,10")
     folder = to_folder(FLAGS.workdir)
     config = config_files.read(folder)
     config.sampling.checkpoint = FLAGS.step or 0
@@ -38,9 +38,9 @@ def run(_: list[str]) -> None:
     calibrate = calibration.Calibration(model, FLAGS.solver)
     for number in numbers:
         found = calibrate(number)
-        schedules.write(folder, FLAGS.solver, number, found.levels)
+        schedules.write(folder, FLAGS.solver, found.levels, model.step, model.config)
         log.info(
-            "%d steps of %s: %.4g from the exact solutions, and %.4g with its own schedule",
+            "%d steps of %s: error %.4g, with its own schedule %.4g",
             number,
             FLAGS.solver,
             found.error,
@@ -58,6 +58,6 @@ def main(program: str) -> None:
     flags.DEFINE_string("workdir", None, "The run.", required=True)
     flags.DEFINE_string("solver", "dpmpp_2m", "One with a fixed number of steps, see sampling.ode_solver.")
     flags.DEFINE_list("steps", ["5", "7", "10"], "Numbers of steps.")
-    flags.DEFINE_integer("step", None, "Of the checkpoint; by default the newest.")
+    flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest by default.")
     command_line.define_config("Not used: the run has its own.", required=False)
     command_line.run(run, program, (__doc__ or "").replace("python -m pfgm_jax schedule", program))

@@ -15,17 +15,17 @@ def around(method: Method, name: str, members: Mapping[str, Any]) -> Method:
       name: what the name of its type begins with.
       members: functions, properties and class attributes, by name.
     """
-    kind = type(method)
-    return type(f"{name}{kind.__name__}", (kind,), dict(members))(**_attributes(method))
+    return as_kind(method, type_around(type(method), name, members))
 
 
-def within(method: Method, kind: type[Method]) -> Method:
-    """Returns the method of a type `kind` that a method is around.
+def type_around(kind: type[Method], name: str, members: Mapping[str, Any]) -> type[Method]:
+    """Returns the type of methods around those of a type; for the arguments see `around`."""
+    return type(f"{name}{kind.__name__}", (kind,), dict(members))
 
-    One of a method's functions may call another; called on this one, they do not get back to those around it.
+
+def as_kind(method: Method, kind: type[Method]) -> Method:
+    """Returns the method of another type with the same attributes, such as the one that a method is around.
+
+    One of a method's functions may call another; called on the inner one, they do not get back to those around it.
     """
-    return kind(**_attributes(method))
-
-
-def _attributes(method: Method) -> dict[str, Any]:
-    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    return kind(**{field.name: getattr(method, field.name) for field in dataclasses.fields(method)})

@@ -6,13 +6,14 @@ velocities, and not on what the network answers, of which PFGM's velocity is a r
 of noise levels (Kynkäänniemi et al. 2024, arXiv:2404.07724).
 """
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
-from pfgm_jax.methods.around import around, within
+from pfgm_jax.methods.around import as_kind, type_around
 from pfgm_jax.methods.base import Method, Network, Time, levels, per_row
 
 # What samplers ask a method for. All of it is linear in the velocity.
@@ -29,16 +30,21 @@ def guided(method: Method, weight: float, interval: tuple[float, ...] = ()) -> M
     """
     if weight == 1:
         return method
-    kind = type(method)
+    return as_kind(method, _guided_type(type(method), weight, interval))
+
+
+# The same type for the same guidance, so that methods are equal if they do the same.
+@functools.lru_cache(maxsize=64)
+def _guided_type(kind: type[Method], weight: float, interval: tuple[float, ...]) -> type[Method]:
     functions = {name: _guided(kind, name, weight, interval) for name in GUIDED if hasattr(kind, name)}
-    return around(method, "Guided", {**functions, "evaluations_each": 2 * kind.evaluations_each})
+    return type_around(kind, "Guided", {**functions, "evaluations_each": 2 * kind.evaluations_each})
 
 
 def _guided(kind: type[Method], name: str, weight: float, interval: tuple[float, ...]) -> Callable:
     def found(
         self, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
     ) -> Float[Array, "b H W C"]:
-        of = getattr(within(self, kind), name)
+        of = getattr(as_kind(self, kind), name)
         with_label, without = of(net, x, t, context), of(net, x, t, context._replace(label=None))
         if not interval:
             return without + weight * (with_label - without)

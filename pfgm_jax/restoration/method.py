@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import FieldError
-from pfgm_jax.methods.around import around, within
+from pfgm_jax.methods.around import around, as_kind
 from pfgm_jax.methods.base import Method, Network, Time, flatten, levels, per_row
 from pfgm_jax.methods.denoising import SMALLEST_ALPHA
 from pfgm_jax.methods.predictions import SIGMA_DATA
@@ -85,7 +85,7 @@ class _Changed:
         def found(
             method, net: Network, x: Float[Array, "b H W C"], t: Time, context: Context = NO_CONTEXT
         ) -> Float[Array, "b H W C"]:
-            of = within(method, self._kind)
+            of = as_kind(method, self._kind)
             if name == "score_of_noisy":
                 return self._score_of_noisy(of, net, x, t, context)
             answer, pull = jax.vjp(lambda x: getattr(of, name)(net, x, t, context), x)

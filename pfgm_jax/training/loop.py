@@ -86,13 +86,13 @@ def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints,
         step.initializer(config),
         step.shardings_of_state(config, devices),
     )
-    state = checkpoints.restore(jax.eval_shape(init, keys.init))
+    place = lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
+    state = checkpoints.restore(jax.tree.map(place, jax.eval_shape(init, keys.init), placement))
     if state is None:
         # It runs once. On a CPU, optimizing it would take longer than everything else before the first step.
         unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
         state = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)(keys.init)
     else:
-        state = jax.jit(lambda state: state, donate_argnums=0, out_shardings=placement)(state)
         log.info("Resuming after step %d", int(state.step))
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     log.info("%s parameters, %d devices (%s)", f"{parameters:,}", devices.count, jax.devices()[0].device_kind)

@@ -27,7 +27,7 @@ class Objective:
       charges: charges whose field is the target; holds the devices.
       accumulate: number of microbatches that each device processes in turn: less memory, the same gradient. Each device
         needs the network's memory for b/(D·accumulate) examples, and for each parameter 4 bytes, 4 for its gradient,
-        and 12 for its average and moments.
+        and 12 for its average and moments, or its part of these.
     """
 
     method: Method
