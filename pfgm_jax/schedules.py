@@ -16,15 +16,8 @@ from pfgm_jax.samplers.steps import CALIBRATED, FixedSteps
 log = logging.getLogger("pfgm_jax")
 
 FILE = "schedules.json"
-# What they were chosen for besides the network: another ODE, or other ends of it, would have others.
-FIELDS = (
-    "training.sde",
-    "sampling.guidance",
-    "sampling.guidance_interval",
-    "sampling.z_max",
-    "sampling.z_min",
-    "sampling.eps",
-)
+# Fields that decide the ODE besides those of the method. Another ODE, or other ends of it, would have other levels.
+FIELDS = ("training.sde", "sampling.guidance", "sampling.guidance_interval")
 _CURE = "delete it, and run python -m pfgm_jax schedule again"
 # For each solver and each number of steps, as text: `levels`, the `step` of the checkpoint, and the `fields`.
 Schedules = dict[str, dict[str, dict[str, Any]]]
@@ -52,7 +45,7 @@ def read(workdir: Folder) -> Schedules:
                 # Whether levels descend between the two ends is for the solver to say.
                 chosen["levels"] = tuple(float(level) for level in chosen["levels"])
                 chosen["step"] = int(chosen["step"])
-                chosen["fields"] = {name: chosen["fields"][name] for name in FIELDS}
+                chosen["fields"] = dict(chosen["fields"])
         return found
     except (AttributeError, KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged; {_CURE}") from None
@@ -122,9 +115,9 @@ def check(config: ml_collections.ConfigDict, workdir: Folder, step: int) -> None
     if config.sampling.schedule != CALIBRATED or not chosen or chosen["levels"] != tuple(config.sampling.levels):
         return
     for field, value in _fields(config).items():
-        if value != chosen["fields"][field]:
+        if value != chosen["fields"].get(field):
             raise InputError(
-                f"{field} is {shown(value)}, and was {shown(chosen['fields'][field])} when the noise levels of "
+                f"{field} is {shown(value)}, and was {shown(chosen['fields'].get(field))} when the noise levels of "
                 f"sampling.schedule = {CALIBRATED!r} were chosen; set it back, or choose log or rho"
             )
     if step != chosen["step"]:
@@ -132,4 +125,5 @@ def check(config: ml_collections.ConfigDict, workdir: Folder, step: int) -> None
 
 
 def _fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    return json.loads(json.dumps({name: config_files.get(config, name) for name in FIELDS}))
+    names = (*FIELDS, *build.create_method(config).fields.values())
+    return json.loads(json.dumps({name: config_files.get(config, name) for name in names}))

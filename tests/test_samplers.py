@@ -282,7 +282,7 @@ def test_trajectory_passes_through_the_solution(name):
         ({"name": "rk45", "rtol": -1.0}, "rtol is -1.0; give a number above 0"),
         ({"name": "rk45", "steps": 3}, "steps is 3; rk45 has only rtol, atol, max_steps, shared_step"),
         ({"steps": 0}, "steps is 0; give a number of at least 1"),
-        ({"schedule": "linear"}, "schedule is 'linear'; choose one of log, rho, or '' for the sampler's"),
+        ({"schedule": "linear"}, "schedule is 'linear'; choose one of log, rho, calibrated, or '' for the sampler's"),
         ({"rho": 0.0}, "rho is 0.0; give a number above 0"),
         ({"rho": math.inf}, "rho is inf; give a number above 0"),
         ({"levels": (1.0, 2.0)}, r"levels is \(1.0, 2.0\); give positive numbers, each below the one before"),
