@@ -1,7 +1,7 @@
 """What the TPU's compiler makes of the project's own functions, without having a TPU.
 
     pip install -e ".[tpu]"                            # libtpu, Google's own licence, 700 MB; not needed elsewhere
-    python -m benchmarks.tpu [--chips 1 8 128] [--parts field update forward] [--dtype bfloat16]
+    python -m benchmarks.tpu [--chips 1 8 128] [--parts field update forward] [--dtype bfloat16] [--spread_from 8]
     python -m benchmarks.tpu --full [--configs cifar10 celeba lsun_bedroom]
 
 Compiles for chips of the type v5e, which are only described, not present. For each part and number of chips it prints
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["field", "update", "forward"])
     parser.add_argument("--configs", nargs="+", default=["cifar10"])
     parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
+    parser.add_argument("--spread_from", type=int, default=8, help="see training.spread_from")
     parser.add_argument("--full", action="store_true")
     arguments = parser.parse_args()
     parts = ["step", "sampling"] if arguments.full else arguments.parts
@@ -175,7 +176,7 @@ def main() -> None:
         for dtype in arguments.dtype:
             for count in arguments.chips:
                 config = config_files.load_experiment(name)
-                config.model.dtype = dtype
+                config.model.dtype, config.training.spread_from = dtype, arguments.spread_from
                 config.training.field_reference = config.training.field_reference or "batch"
                 if count > config.training.small_batch_size:
                     config.training.points_per_device = 1
