@@ -73,11 +73,11 @@ class Checkpoints:
         Raises:
           StorageError: this checkpoint, or the previous one, cannot be written.
         """
-        sums = seals.array_sums(state)  # in which all processes take part
+        here = sharding.within_reach(state)
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             config=ocp.args.JsonSave(config),
-            sums=ocp.args.JsonSave(sums if sharding.is_first() else {}),
+            sums=ocp.args.JsonSave(seals.array_sums(here) if sharding.is_first() else {}),
         )
         step = int(state.step)
         self._writing(self._seal)
@@ -105,8 +105,7 @@ class Checkpoints:
         shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=placed(a)), template)
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-        state, _ = self._latest_good(lambda candidate: self._manager.restore(candidate, args=items)["state"], step)
-        return state
+        return self._latest_good(lambda candidate: self._manager.restore(candidate, args=items)["state"], step)[0]
 
     def restore_ema(self, step: int | None = None) -> tuple[PyTree, int]:
         """Restores the averaged parameters of a step, or the latest undamaged ones, on each device; and the step.
@@ -192,8 +191,8 @@ class Checkpoints:
             return None, damage
         content, failure = _attempted(lambda: read(step), step)
         if not failure:
-            sums = seals.array_sums(content)  # in which all processes take part
-            found, failure = _attempted(lambda: _damaged_array(content, sums, self.directory / str(step), step), step)
+            here, folder = sharding.within_reach(content), self.directory / str(step)
+            found, failure = _attempted(lambda: _damaged_array(here, folder, step), step)
             damage = found or ""
         # It may have been deleted since.
         whole = failure and seal.whole and seals.verdict(self.directory, step).whole
@@ -288,7 +287,7 @@ def _attempted(read: Callable[[], Any], step: int) -> tuple[Any, str]:
     return content, sharding.first_text(failure)
 
 
-def _damaged_array(content: TrainState, found: dict[str, int], folder: Folder, step: int) -> str:
+def _damaged_array(content: TrainState, folder: Folder, step: int) -> str:
     """Describes the arrays of a checkpoint, or of a part of it, that differ from their checksums; "" if none does."""
     if content.step is not None and int(content.step) != step:
         return f"it is of step {int(content.step)}"
@@ -296,5 +295,6 @@ def _damaged_array(content: TrainState, found: dict[str, int], folder: Folder, s
     if not (folder / "sums").is_dir():
         return ""
     saved = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "sums")
+    found = seals.array_sums(content)
     wrong = [name for name, value in found.items() if saved.get(name) != value]
     return f"{len(wrong)} of {len(found)} arrays are not as they were saved, {wrong[0]} first" if wrong else ""

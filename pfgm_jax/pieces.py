@@ -101,7 +101,8 @@ class _Pieces:
             piece = _read_piece(self._folder, first) if piece is None else piece
             for name in piece.keys() - _OF_PIECES:
                 rows = piece[name][: total - first]
-                found.setdefault(name, self._empty((total, *rows.shape[1:]), rows.dtype))
+                if name not in found:
+                    found[name] = self._empty((total, *rows.shape[1:]), rows.dtype)
                 found[name][first : first + len(rows)] = rows
             first += length
         return {**found, "seconds": np.array(self._seconds), "lengths": np.array(self._lengths)}

@@ -110,9 +110,11 @@ def check(config: ml_collections.ConfigDict, workdir: Folder, step: int) -> None
     Raises:
       InputError: they were chosen for another ODE.
     """
-    name = build.sampler_name(config)
-    chosen = read(workdir).get(name, {}).get(str(len(config.sampling.levels) + 1))
-    if config.sampling.schedule != CALIBRATED or not chosen or chosen["levels"] != tuple(config.sampling.levels):
+    if config.sampling.schedule != CALIBRATED:
+        return
+    levels = tuple(config.sampling.levels)
+    chosen = read(workdir).get(build.sampler_name(config), {}).get(str(len(levels) + 1))
+    if not chosen or chosen["levels"] != levels:
         return
     for field, value in _fields(config).items():
         if value != chosen["fields"].get(field):

@@ -262,11 +262,10 @@ def _gather(whole: NamedSharding) -> Callable:
     return jax.jit(lambda tree: tree, out_shardings=whole)
 
 
-def fetch(array: Any) -> np.ndarray:
-    """Copies an array to this machine. All processes must call it if the array is spread over them."""
-    if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
-        return np.asarray(array)
-    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+def within_reach(tree: PyTree) -> PyTree:
+    """Copies arrays that are spread over several processes to this machine, and leaves others; all must call it."""
+    spread = lambda a: isinstance(a, jax.Array) and not (a.is_fully_addressable or a.is_fully_replicated)
+    return jax.tree.map(lambda a: multihost_utils.process_allgather(a, tiled=True) if spread(a) else a, tree)
 
 
 def sum_over_devices(tree: PyTree) -> PyTree:

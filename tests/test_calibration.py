@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -152,6 +153,14 @@ def test_a_damaged_file_is_named(tmp_path, content):
         InputError, match=r"schedules.json is damaged.*; delete it, and run python -m pfgm_jax schedule"
     ):
         schedules.read(tmp_path)
+
+
+def test_a_damaged_file_harms_only_those_who_ask_for_it(workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    (run / "schedules.json").write_text("{")
+    assert pfgm_jax.load(run).step == 400
+    with pytest.raises(InputError, match="schedules.json is damaged"):
+        load_with(run, {"sampling.schedule": "calibrated", "sampling.ode_solver": "euler", "sampling.N": 3})
 
 
 def test_levels_in_no_order_are_refused(workdir, tmp_path):

@@ -81,8 +81,11 @@ def main():
                 print(json.dumps([charges, accumulate, collectives(config, first(count))]))
             # Every case on one device; half of them on 8, and the others on 4.
             if count == 1 or (count == 8) == ((charges in ("batch", "labels")) == (accumulate == 1)):
-                with mock.patch.object(Devices, "all", lambda count=count: first(count)):
-                    run_lib.train(config, Path(folder) / f"{count}-{charges}-{accumulate}")
+                # On several devices in two parts, so that what is spread is saved and restored.
+                steps = config.training.n_iters
+                for config.training.n_iters in (steps,) if count == 1 else (steps // 2, steps):
+                    with mock.patch.object(Devices, "all", lambda count=count: first(count)):
+                        run_lib.train(config, Path(folder) / f"{count}-{charges}-{accumulate}")
 
 
 if __name__ == "__main__":
