@@ -17,6 +17,7 @@ import argparse
 import functools
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,17 @@ import pfgm_jax
 import run_lib
 from benchmarks import compare_figures, compare_tables
 from benchmarks.compare_plan import CELLS, DATA, METHODS, Cell, Data, config_of, plan, sampled
-from pfgm_jax import build, config_files, evaluation, results
+from pfgm_jax import build, config_files, datasets, evaluation, metrics, results
 from pfgm_jax.commands import command_line
 from pfgm_jax.loading import load_with
-from pfgm_jax.metrics.held_out import copying
+from pfgm_jax.metrics.held_out import Copying
+from pfgm_jax.metrics.neighbours import nearest_distances
+from pfgm_jax.registry import METRICS
 
-# By kind of features: what is measured by them, and what the names of these values begin with.
-MEASURED = {
-    "pixels": (("fid", "fid_test"), ""),
-    "efficientnet": (("kid", "kid_test"), "feature_"),
-}
+# By kind of features: what is measured by them, and what its name begins with.
+MEASURED = {"pixels": ("fid", ""), "efficientnet": ("kid", "feature_")}
+# Of a thousand images each, whose kernel distances are averaged; all samples are in each.
+SUBSETS = 10
 # Held-out images that samples' distances to training images are compared with.
 HELD_OUT = 1000
 
@@ -69,23 +71,43 @@ class Run:
         folder = results.samples_folder(self.workdir, model, self.data.samples)
         rows = evaluation.draw_samples(model, folder, self.data.samples)
         values = {"evaluations": float(rows["evaluations"].mean()), "seconds": float(rows["seconds"].sum())}
-        for features, (names, prefix) in MEASURED.items():
-            found = self._comparison(features)(rows["samples"])
-            values |= {f"{prefix}{name}": found[name] for name in names}
-        copies = copying(_flat(rows["samples"]), *self._examples)
+        for features in MEASURED:
+            values |= self._distances(features)(rows["samples"])
+        copies = Copying.of_distances(nearest_distances(_flat(rows["samples"]), self._train), self._held_out)
         values |= {"memorized": copies.memorized, "nearer_than_test": copies.nearer}
         self._keep(cell.name, values)
 
     @functools.cached_property
-    def _examples(self) -> tuple[np.ndarray, np.ndarray]:
-        dataset = build.load_dataset(config_files.read(self.workdir))
-        return _flat(dataset.train[:]), _flat(dataset.test[:HELD_OUT])
+    def _dataset(self) -> datasets.Dataset:
+        return build.load_dataset(config_files.read(self.workdir))
+
+    @functools.cached_property
+    def _train(self) -> np.ndarray:
+        return _flat(self._dataset.train[:])
+
+    @functools.cached_property
+    def _held_out(self) -> np.ndarray:
+        """Distances of held-out images to their nearest training image."""
+        return nearest_distances(_flat(self._dataset.test[:HELD_OUT]), self._train)
 
     @functools.cache  # noqa: B019
-    def _comparison(self, features: str) -> evaluation.Comparison:
-        config = config_files.read(self.workdir)
-        config.eval.features = features
-        return evaluation.create_comparison(config, build.load_dataset(config))
+    def _distances(self, features: str) -> Callable[[np.ndarray], dict[str, float]]:
+        """Returns a function from images to their distances to training and test images."""
+        directory, options = datasets.data_dir(), metrics.MetricOptions(kid_subsets=SUBSETS)
+        name, (metric, prefix) = self.config.data.dataset, MEASURED[features]
+        extractor = metrics.create_extractor(features, metrics.ExtractorOptions(directory, self._dataset.levels))
+        splits = {"": (self._dataset.train, "train"), "_test": (self._dataset.test, "test")}
+        references = {
+            ending: metrics.reference_statistics(name, split, extractor, directory, of)
+            for ending, (split, of) in splits.items()
+        }
+
+        def measure(images):
+            of_images = metrics.extract(images, extractor)
+            found = {ending: METRICS[metric](of_images, reference, options) for ending, reference in references.items()}
+            return {f"{prefix}{metric}{ending}": values[metric] for ending, values in found.items()}
+
+        return measure
 
     def measure_images(self) -> None:
         """Measures likelihoods of test and training images, and how far off they are when encoded and decoded."""

@@ -16,6 +16,7 @@ from pfgm_jax.metrics import (
     extract,
     frechet_distance,
     inception_score,
+    kernel,
     kernel_distance,
     precision_recall,
     statistics,
@@ -125,6 +126,12 @@ def test_kid_is_the_recorded_value(recorded):
     found = kernel_distance(*recorded, subsets=2, subset_size=50)
     np.testing.assert_allclose(found, (np.mean(values), np.std(values)), rtol=1e-10)
     assert std > 0
+
+
+def test_kid_does_not_depend_on_how_kernels_are_computed(recorded, monkeypatch):
+    at_once = kernel_distance(*recorded, subsets=50, subset_size=60)
+    monkeypatch.setattr(kernel, "LARGEST", 0)
+    np.testing.assert_allclose(kernel_distance(*recorded, subsets=50, subset_size=60), at_once, rtol=1e-12)
 
 
 def test_kid_of_small_sets_takes_all_of_them():

@@ -40,6 +40,15 @@ class Copying(NamedTuple):
     memorized: float
     nearer: float
 
+    @classmethod
+    def of_distances(cls, near: Float[np.ndarray, " n"], far: Float[np.ndarray, " k"]) -> "Copying":
+        """Compares distances to the nearest training example: those of samples, and those of held-out examples."""
+        near, far = np.sort(near), np.sort(far)
+        share = lambda distances: np.searchsorted(distances, near, side="right") / len(distances)
+        excess = float(np.max(share(near) - share(far)))
+        median = np.median(far)
+        return cls(max(0.0, excess), float(np.mean(near < median) + np.mean(near == median) / 2))
+
 
 def copying(samples: Num[np.ndarray, "n d"], train: Num[np.ndarray, "m d"], test: Num[np.ndarray, "k d"]) -> Copying:
     """Computes how much nearer to training examples samples are than held-out examples.
@@ -57,11 +66,7 @@ def copying(samples: Num[np.ndarray, "n d"], train: Num[np.ndarray, "m d"], test
             "samples, training and held-out examples have shapes {}, {} and {}; give at least one row each, of equal "
             "length".format(*shapes)
         )
-    near, far = (np.sort(nearest_distances(x, train)) for x in (samples, test))
-    share = lambda distances: np.searchsorted(distances, near, side="right") / len(distances)
-    excess = float(np.max(share(near) - share(far)))
-    median = np.median(far)
-    return Copying(max(0.0, excess), float(np.mean(near < median) + np.mean(near == median) / 2))
+    return Copying.of_distances(nearest_distances(samples, train), nearest_distances(test, train))
 
 
 def distances(samples: Features, train: Statistics, test: Statistics, options: MetricOptions) -> dict[str, float]:

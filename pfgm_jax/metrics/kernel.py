@@ -1,5 +1,7 @@
 """The kernel distance between two sets of features; KID, if these are Inception's."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Num
 
@@ -7,6 +9,9 @@ from pfgm_jax.errors import InputError
 from pfgm_jax.metrics.features import Features
 from pfgm_jax.metrics.metric import MetricOptions
 from pfgm_jax.metrics.statistics import Statistics
+
+# Numbers in a kernel of all rows of two sets that is computed at once, 256 MB.
+LARGEST = 1 << 25
 
 
 def kernel_distance(
@@ -33,13 +38,25 @@ def kernel_distance(
     if size < 2 or a.shape[1:] != b.shape[1:]:
         raise InputError(f"the sets have shapes {a.shape} and {b.shape}; give at least 2 rows each, of equal length")
     random = np.random.RandomState(seed)
+    of_a, of_b, of_both = (_kernel_of_rows(*sets, subsets * size**2) for sets in ((a, a), (b, b), (a, b)))
     values = []
     for _ in range(subsets):
-        x = a[random.choice(len(a), size, replace=False)].astype(np.float64)
-        y = b[random.choice(len(b), size, replace=False)].astype(np.float64)
-        within = sum((k.sum() - np.trace(k)) / (size * (size - 1)) for k in (_kernel(x, x), _kernel(y, y)))
-        values.append(within - 2 * _kernel(x, y).mean())
+        x = random.choice(len(a), size, replace=False)
+        y = random.choice(len(b), size, replace=False)
+        within = sum((k.sum() - np.trace(k)) / (size * (size - 1)) for k in (of_a(x, x), of_b(y, y)))
+        values.append(within - 2 * of_both(x, y).mean())
     return float(np.mean(values)), float(np.std(values))
+
+
+def _kernel_of_rows(x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"], most: int) -> Callable[..., np.ndarray]:
+    """Returns a function from indices of rows of two sets to the kernel of these rows.
+
+    It computes that of all rows once, if that is less work than `most` numbers and fits in memory.
+    """
+    if len(x) * len(y) <= min(most, LARGEST):
+        whole = _kernel(x.astype(np.float64), y.astype(np.float64))
+        return lambda i, j: whole[np.ix_(i, j)]
+    return lambda i, j: _kernel(x[i].astype(np.float64), y[j].astype(np.float64))
 
 
 def _kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
