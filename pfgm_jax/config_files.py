@@ -194,6 +194,20 @@ def read(workdir: Folder) -> ml_collections.ConfigDict:
         saved = read_json(path, cure)
     except FileNotFoundError:
         raise InputError(f"--workdir is {workdir}, which holds no run; train first, with --mode train") from None
+    return completed(saved, str(path), cure)
+
+
+def completed(saved: Any, where: str, cure: str) -> ml_collections.ConfigDict:
+    """Converts the saved values of a run's config, of this version or an earlier one, see `read`.
+
+    Args:
+      saved: what `to_dict` returned.
+      where: they are from, for messages.
+      cure: what to do about damage, as the rest of a sentence.
+
+    Raises:
+      InputError: they are damaged.
+    """
     try:
         for group in ("data", "training", "sampling", "model", "optim"):
             saved[group]  # every run has them
@@ -208,6 +222,6 @@ def read(workdir: Folder) -> ml_collections.ConfigDict:
         config_fields.check(config)
         return config
     except InputError as error:
-        raise InputError(f"{path} is damaged ({error}); {cure}") from None
+        raise InputError(f"{where} is damaged ({error}); {cure}") from None
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise InputError(f"{path} is damaged; {cure}") from None
+        raise InputError(f"{where} is damaged; {cure}") from None

@@ -7,11 +7,11 @@ import jax
 import ml_collections
 from jaxtyping import PyTree
 
-from pfgm_jax import arguments, build, config_files, folders, models, schedules
+from pfgm_jax import arguments, build, config_files, exports, folders, models, schedules
 from pfgm_jax import config as config_lib
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.datasets import Split
-from pfgm_jax.errors import InputError
+from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder
 from pfgm_jax.trained_model import TrainedModel
 
@@ -20,7 +20,7 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
     """Loads the model of a run, with averaged parameters.
 
     Args:
-      workdir: of the run; gs:// works too.
+      workdir: of the run, or the file that `python -m pfgm_jax export` wrote; gs:// works too.
       step: of a checkpoint; None for the newest that is good.
       **overrides: fields of the config, as `load("runs/digits", **{"sampling.ode_solver": "euler"})`.
 
@@ -28,13 +28,19 @@ def load(workdir: str | Folder, step: int | None = None, **overrides: Any) -> Tr
       InputError: there is no run, no such checkpoint, or a field is out of range or of another model.
     """
     folder = folders.to_folder(workdir)
-    config = config_files.read(folder)
+    exported = exports.read(folder) if exports.is_export(folder) else None
+    config = exported[0] if exported else config_files.read(folder)
     saved = config.copy_and_resolve_references()
     config_files.override(config, overrides)
     schedules.fill_in(config, folder)
     config_lib.validate(config)
     config_lib.check_same_model(config, saved)
-    return load_with(config, folder, step)
+    if not exported:
+        return load_with(config, folder, step)
+    _, params, found = exported
+    if step not in (None, found):
+        raise InputError(f"step is {shown(step)}, but {folder} holds the weights of step {found}; leave step out")
+    return _model(config, params, found, f"{folder} holds the weights")
 
 
 def load_with(
@@ -54,15 +60,21 @@ def load_with(
     """
     params, found = load_params(workdir, step)
     schedules.check(config, workdir, found)
+    return _model(config, params, found, f"the checkpoint of step {found} in {workdir} is", examples)
+
+
+def _model(
+    config: ml_collections.ConfigDict, params: PyTree, step: int, where: str, examples: Split | None = None
+) -> TrainedModel:
+    """Creates the model if the parameters, which are `where`, are those of the config's network."""
     shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
     network = models.create_model(config)
     expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))
     if shapes(params) != shapes(expected):
         raise InputError(
-            f"the checkpoint of step {found} in {workdir} is of another network than its config.json; restore the "
-            "fields of model there, or choose another --workdir"
+            f"{where} of another network than its config; restore the fields of model there, or choose another run"
         )
-    return TrainedModel(config, params, found, examples)
+    return TrainedModel(config, params, step, examples)
 
 
 def load_params(workdir: Folder, step: int | None = None) -> tuple[PyTree, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from pfgm_jax import build, config_files
+from pfgm_jax import build, config_files, exports
 from pfgm_jax.errors import InputError, shown
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.reading import read_json
@@ -86,6 +86,10 @@ def fill_in(config: ml_collections.ConfigDict, workdir: Folder) -> None:
         raise InputError(
             f"{where} {build.sampler_field(config)} is {shown(name)}, for whose steps no noise levels are chosen; "
             f"choose one of {', '.join(able)}, or the schedule ''"
+        )
+    if exports.is_export(workdir):
+        raise InputError(
+            f"{where} an exported model has none; give those in schedules.json of its run as sampling.levels"
         )
     if not isinstance(steps, int) or steps < 2:
         raise InputError(f"{where} sampling.N is {shown(steps)}; give at least 2 steps, or choose the schedule ''")

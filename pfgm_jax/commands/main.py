@@ -1,4 +1,4 @@
-"""The command `pfgm-jax`: the modes of main.py, and the commands datasets, convert, metrics, ema and schedule."""
+"""The command `pfgm-jax`: the modes of main.py, and the commands that `COMMANDS` names."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ import sys
 
 from pfgm_jax import interruption
 
-COMMANDS = ("datasets", "convert", "metrics", "ema", "schedule")
+COMMANDS = ("datasets", "convert", "metrics", "ema", "schedule", "export", "report")
 
 
 def start(command: str, program: str) -> None:
