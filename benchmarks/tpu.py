@@ -32,12 +32,12 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType
 
-from pfgm_jax import build, config_files, datasets
+from pfgm_jax import build, config_files, datasets, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.latents import decode
 from pfgm_jax.samplers import create_sampler
-from pfgm_jax.sharding import AXIS, Devices
+from pfgm_jax.sharding import AXIS, WHOLE, Devices
 from pfgm_jax.training.state import apply_gradients, create_optimizer
 from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
 
@@ -91,8 +91,9 @@ class Parts:
         devices, rate = self.devices, self.config.model.ema_rate
 
         def update(state, of_each):
-            total = lambda g: jax.lax.psum(g, AXIS)
-            summed = devices.on_each(total, (jax.sharding.PartitionSpec(),), jax.sharding.PartitionSpec())(of_each)
+            specs = devices.specs(of_each, self.objective.spread)
+            total = lambda g: sharding.sum_in_parts(g, specs)
+            summed = devices.on_each(total, (WHOLE,), specs)(of_each)
             return apply_gradients(state, summed, self.optimizer, rate)
 
         return jax.jit(update, donate_argnums=0, out_shardings=self.placement), (self.state, self.state.params)

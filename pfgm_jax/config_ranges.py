@@ -144,6 +144,7 @@ RANGES: dict[str, Range] = {
     "optim.eps": ranges.above(0),
     "optim.weight_decay": ranges.at_least(0),
     "optim.warmup": ranges.at_least(0),
+    "optim.schedule": ranges.one_of(("constant", "cosine")),
     "optim.grad_clip": Range(
         lambda v: ranges.is_number(v) and math.isfinite(v) and v != 0,
         "give a positive number, or -1 for no limit",

@@ -218,5 +218,6 @@ def _optim() -> ml_collections.ConfigDict:
     optim.eps = 1e-8  # Adam's epsilon; > 0
     optim.weight_decay = 0.0  # L2 penalty, added to the gradient; >= 0
     optim.warmup = 5000  # steps over which the learning rate rises from 0; >= 0
+    optim.schedule = "constant"  # of the learning rate after that: constant, or cosine, which ends at 0 with n_iters
     optim.grad_clip = 1.0  # largest global norm of the gradient; not 0; < 0: no limit
     return optim

@@ -184,6 +184,10 @@ class Devices:
 
         return jax.tree.map(of, shapes)
 
+    def specs(self, shapes: PyTree, spread: bool) -> PyTree:
+        """Returns how arrays are split, for `on_each`: as `spread` says, or not at all."""
+        return jax.tree.map(lambda sharding: sharding.spec if spread else WHOLE, self.spread(shapes))
+
     # Outside of jit
 
     def gathered(self, tree: PyTree) -> PyTree:
@@ -244,13 +248,13 @@ class Devices:
         """Computes each row on its own device."""
         return jax.lax.with_sharding_constraint(tree, self.rows)
 
-    def on_each(self, function: Callable, arguments: Sequence[PartitionSpec], result: PartitionSpec) -> Callable:
+    def on_each(self, function: Callable, arguments: Sequence[PartitionSpec], result: PyTree) -> Callable:
         """Returns a function that each device runs on its part.
 
         Args:
-          function: function of the parts; it may use `sum_over_devices` and `exchange`.
+          function: function of the parts; it may use `sum_over_devices`, `sum_in_parts` and `exchange`.
           arguments: for each argument, ROWS if each device gets its rows, or WHOLE.
-          result: ROWS or WHOLE, for all results.
+          result: ROWS or WHOLE for all results, or for each result; for those of `sum_in_parts` the specs it took.
         """
         # Without the check, gradients of replicated arrays are those of a device's own part, and the function sums
         # them. With it, they would already be summed, once for each microbatch.
@@ -271,6 +275,21 @@ def within_reach(tree: PyTree) -> PyTree:
 def sum_over_devices(tree: PyTree) -> PyTree:
     """Sums the parts of all devices in one reduction, inside `Devices.on_each`."""
     return jax.lax.psum(tree, AXIS)
+
+
+def sum_in_parts(tree: PyTree, specs: PyTree) -> PyTree:
+    """Sums the arrays of all devices, each of which gets its part of the sum, inside `Devices.on_each`.
+
+    Args:
+      tree: arrays of the whole shape.
+      specs: how the sums are split, see `Devices.specs`; those of WHOLE are summed in one reduction.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    of_leaf = jax.tree.leaves(specs)
+    whole = iter(sum_over_devices([leaf for leaf, spec in zip(leaves, of_leaf, strict=True) if spec == WHOLE]))
+    part = lambda leaf, spec: jax.lax.psum_scatter(leaf, AXIS, scatter_dimension=len(spec) - 1, tiled=True)
+    sums = [next(whole) if spec == WHOLE else part(leaf, spec) for leaf, spec in zip(leaves, of_leaf, strict=True)]
+    return jax.tree.unflatten(structure, sums)
 
 
 def exchange(rows: Float[Array, "b d"]) -> Float[Array, "D c d"]:

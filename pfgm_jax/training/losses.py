@@ -28,12 +28,15 @@ class Objective:
       accumulate: number of microbatches that each device processes in turn: less memory, the same gradient. Each device
         needs the network's memory for b/(D·accumulate) examples, and for each parameter 4 bytes, 4 for its gradient,
         and 12 for its average and moments, or its part of these.
+      spread: whether each device gets only its part of the gradient's sum, which is all that it needs where averages
+        and moments are spread.
     """
 
     method: Method
     model: nn.Module
     charges: Charges
     accumulate: int = 1
+    spread: bool = False
 
     def training_pair(self, key: jax.Array, batch: Batch, dataset: SharedRows | None) -> TrainingPair:
         """Computes the network's inputs and targets in a step, sharded by rows.
@@ -98,7 +101,7 @@ def gradients(
     dataset: SharedRows | None,
     flag: Float[Array, " D"],
 ) -> tuple[Float[Array, ""], PyTree, Float[Array, ""]]:
-    """Computes the mean loss of a batch, its gradient, and the sum of the devices' flags, in one reduction.
+    """Computes the mean loss of a batch, its gradient, and the sum of the devices' flags, together.
 
     Args:
       objective: the training objective.
@@ -112,7 +115,8 @@ def gradients(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_dropout, jnp.arange(len(pair.x)))
     share_of_mean = lambda *part: objective.sum_of_losses(*part) / len(pair.x)
     loss_and_gradient = jax.value_and_grad(share_of_mean)
-    accumulate = objective.accumulate
+    accumulate, devices = objective.accumulate, objective.charges.devices
+    specs = (WHOLE, devices.specs(params, objective.spread), WHOLE)
 
     def local_gradients(params, pair, keys, flag):
         if accumulate == 1:
@@ -123,10 +127,9 @@ def gradients(
             add = lambda total, part: (jax.tree.map(jnp.add, total, loss_and_gradient(params, *part)), None)
             # On CPU, XLA is very slow for gradients of convolutions inside loops.
             total, _ = jax.lax.scan(add, zero, parts, unroll=jax.default_backend() == "cpu")
-        return sharding.sum_over_devices((*total, jnp.sum(flag)))
+        return sharding.sum_in_parts((*total, jnp.sum(flag)), specs)
 
-    devices = objective.charges.devices
-    return devices.on_each(local_gradients, (WHOLE, ROWS, ROWS, ROWS), WHOLE)(params, pair, keys, flag)
+    return devices.on_each(local_gradients, (WHOLE, ROWS, ROWS, ROWS), specs)(params, pair, keys, flag)
 
 
 def train_step(

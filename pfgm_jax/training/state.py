@@ -35,7 +35,9 @@ def _is_trained(params: PyTree) -> PyTree:
 
 
 def create_optimizer(
-    optim: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, ema_profiles: Sequence[float] = ()
+    optim: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
+    ema_profiles: Sequence[float] = (),
+    steps: int | None = None,
 ) -> optax.GradientTransformation:
     """Creates Adam with clipping of the gradient's global norm and linear warm-up from 0, as in the authors' release.
 
@@ -44,10 +46,15 @@ def create_optimizer(
     Args:
       optim: the fields of `config.optim`.
       ema_profiles: lengths of averages of the parameters that its state keeps beside the plain one.
+      steps: after which the cosine schedule (Loshchilov & Hutter 2017, equation 5, without restarts) has come to 0; of
+        no influence on a constant learning rate.
     """
 
     def learning_rate(step):
-        return optim.lr * jnp.minimum(step / optim.warmup, 1.0) if optim.warmup else optim.lr
+        rate = optim.lr * jnp.minimum(step / optim.warmup, 1.0) if optim.warmup else optim.lr
+        if optim.schedule == "constant" or steps is None:
+            return rate
+        return rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0)))
 
     parts = [
         optax.clip_by_global_norm(optim.grad_clip) if optim.grad_clip >= 0 else optax.identity(),

@@ -22,12 +22,18 @@ HELD_OUT_BATCHES = 8
 def create_objective(config: ml_collections.ConfigDict, devices: Devices) -> Objective:
     """Creates the training objective of a config whose fields are filled in."""
     method, model = build.create_method(config), models.create_model(config)
-    return Objective(method, model, build.create_charges(config, devices), config.training.accumulate)
+    charges = build.create_charges(config, devices)
+    return Objective(method, model, charges, config.training.accumulate, _is_spread(config, devices))
+
+
+def _is_spread(config: ml_collections.ConfigDict, devices: Devices) -> bool:
+    return 0 < config.training.spread_from <= devices.count
 
 
 def initializer(config: ml_collections.ConfigDict) -> Callable[[jax.Array], TrainState]:
     """Returns the function from a key to the initial state of a config whose fields are filled in."""
-    model, optimizer = models.create_model(config), create_optimizer(config.optim, config.model.ema_profiles)
+    model = models.create_model(config)
+    optimizer = create_optimizer(config.optim, config.model.ema_profiles, config.training.n_iters)
     return lambda key: create_state(build.init_params(model, config, key), optimizer)
 
 
@@ -38,7 +44,7 @@ def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> T
     """
     shapes = jax.eval_shape(initializer(config), jax.random.key(0))
     whole = jax.tree.map(lambda _: devices.whole, shapes)
-    if not 0 < config.training.spread_from <= devices.count:
+    if not _is_spread(config, devices):
         return whole
     spread = devices.spread(shapes)
     return whole.replace(ema_params=spread.ema_params, opt_state=spread.opt_state)
@@ -53,9 +59,11 @@ def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Ca
       (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
     """
     optim, profiles = ml_collections.FrozenConfigDict(config.optim), tuple(config.model.ema_profiles)
+    # Which a constant learning rate does not depend on; more of them then compile nothing anew.
+    steps = None if optim.schedule == "constant" else config.training.n_iters
     leaves, structure = jax.tree.flatten(shardings_of_state(config, devices))
     objective, placement = create_objective(config, devices), (tuple(leaves), structure)
-    return _compiled(objective, optim, profiles, config.model.ema_rate, devices, placement)
+    return _compiled(objective, optim, profiles, steps, config.model.ema_rate, devices, placement)
 
 
 # What is compiled is shared by runs of equal parts.
@@ -64,13 +72,14 @@ def _compiled(
     objective: Objective,
     optim: ml_collections.FrozenConfigDict,
     ema_profiles: tuple[float, ...],
+    steps: int | None,
     ema_rate: float,
     devices: Devices,
     placement: tuple[tuple[jax.sharding.Sharding, ...], Any],
 ) -> tuple[Callable, Callable]:
     leaves, structure = placement
     of_state = jax.tree.unflatten(structure, leaves)
-    step = functools.partial(losses.train_step, objective, create_optimizer(optim, ema_profiles), ema_rate)
+    step = functools.partial(losses.train_step, objective, create_optimizer(optim, ema_profiles, steps), ema_rate)
     held_out = functools.partial(losses.held_out_loss, objective)
     return (
         jax.jit(step, donate_argnums=0, out_shardings=(of_state, devices.whole, devices.whole)),
