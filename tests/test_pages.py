@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,8 +11,8 @@ from configs import digits
 from pfgm_jax import config_files
 from pfgm_jax.errors import InputError
 from pfgm_jax.pages import run as page
+from tests.browser import CHROMIUM, title_after
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 GREYS = {100: 10, 200: 120, 300: 250}
 
 
@@ -97,7 +95,6 @@ def test_refuses_what_is_no_run(tmp_path):
         page.write(tmp_path)
 
 
-WATCH = "<script>window.problems = []; addEventListener('error', e => problems.push(String(e.message)));</script>"
 # Moves the slider from the last step to the first, and shows the fields that have their default values.
 MOVE = """<script>
 const before = [at.textContent, grid.src, document.querySelectorAll("#config tr").length];
@@ -109,6 +106,7 @@ setTimeout(() => {
   document.title = JSON.stringify({ before, step: at.textContent, changed: grid.src !== before[1],
     grey: pixel.getImageData(3, 3, 1, 1).data[0], rows: document.querySelectorAll("#config tr").length,
     charts: charts.querySelectorAll("polyline").length, notes: notes.textContent,
+    name: document.querySelector("h1").textContent,
     width: document.documentElement.scrollWidth, problems });
 }, 300);
 </script>"""
@@ -117,16 +115,10 @@ setTimeout(() => {
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 @pytest.mark.parametrize("width", [1200, 500])
 def test_the_page_works_in_a_browser(workdir, width, tmp_path):
-    text = page.write(workdir).read_text()
-    tried = tmp_path / "tried.html"
-    tried.write_text(text.replace("<head>", f"<head>{WATCH}").replace("</body>", f"{MOVE}</body>"))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
-    command += ["--virtual-time-budget=5000", "--dump-dom", tried.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    found = json.loads(re.search("<title>(.*?)</title>", done.stdout)[1])
+    found = title_after(page.write(workdir).read_text(), MOVE, width, tmp_path)
     assert found["problems"] == []
     assert found["before"][0] == "300" and found["step"] == "100" and found["changed"] and found["grey"] == GREYS[100]
     config = page.collect(workdir)["config"]
     assert found["rows"] == len(config) + 1 > found["before"][2] > 10
     assert found["charts"] == 2 and "steps 200 to 250 were taken again" in found["notes"]
-    assert found["width"] <= width and "run &lt;b&gt;" in done.stdout
+    assert found["width"] <= width and found["name"] == "run <b>"
