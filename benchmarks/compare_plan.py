@@ -97,12 +97,11 @@ def _ode(name: str, solver: str, steps: int) -> Cell:
 
 
 ODE = _ode("ODE, RK45", "rk45", 100)
-FEW = _ode("10 evaluations", "dpmpp_2m", 10)
+FEW = (_ode("10 evaluations", "dpmpp_2m", 10), _ode("5 evaluations", "dpmpp_2m", 5))
 CELLS = (
     ODE,
     _ode("20 evaluations", "dpmpp_2m", 20),
-    FEW,
-    _ode("5 evaluations", "dpmpp_2m", 5),
+    *FEW,
     Cell("DDIM", ("VP",), {"sampling.method": "ddim", "sampling.N": 50}),
     Cell("SDE, predictor-corrector", ("VE",), {"sampling.method": "pc", "sampling.N": 1000}),
     Cell(
