@@ -32,9 +32,15 @@ def _is_spread(config: ml_collections.ConfigDict, devices: Devices) -> bool:
 
 def initializer(config: ml_collections.ConfigDict) -> Callable[[jax.Array], TrainState]:
     """Returns the function from a key to the initial state of a config whose fields are filled in."""
+    return _initializer(ml_collections.FrozenConfigDict(config))
+
+
+# Compiled, and the same for the same config, so that the network is traced once however often shapes are asked for.
+@functools.lru_cache(maxsize=16)
+def _initializer(config: ml_collections.FrozenConfigDict) -> Callable[[jax.Array], TrainState]:
     model = models.create_model(config)
     optimizer = create_optimizer(config.optim, config.model.ema_profiles, config.training.n_iters)
-    return lambda key: create_state(build.init_params(model, config, key), optimizer)
+    return jax.jit(lambda key: create_state(build.init_params(model, config, key), optimizer))
 
 
 def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
