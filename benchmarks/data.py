@@ -18,12 +18,11 @@ import numpy as np
 from PIL import Image
 
 from configs import cifar10
-from pfgm_jax import build, datasets, models
+from pfgm_jax import datasets
 from pfgm_jax.datasets import images, prepare, store
 from pfgm_jax.datasets.celeba import CELEBA
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training.state import create_optimizer, create_state
-from pfgm_jax.training.step import create_step
+from pfgm_jax.training.step import create_step, initializer, shardings_of_state
 
 SIZES = (32, 64, 256)
 COUNT = {32: 2000, 64: 1000, 256: 200}
@@ -92,12 +91,10 @@ def host_time() -> tuple[float, float]:
     """Seconds per step that the training loop waits for its batch, and that the step takes, of a reduced network."""
     config = cifar10.get_config()
     config.model.nf, config.model.num_res_blocks = 32, 1
-    model = models.create_model(config)
-    optimizer = create_optimizer(config.optim)
-    key = jax.random.key(0)
-    state = create_state(build.init_params(model, config, key), optimizer)
     config.training.field_reference = "batch"
-    step = create_step(config, Devices.all())[0]
+    devices, key = Devices.all(), jax.random.key(0)
+    state = jax.jit(initializer(config), out_shardings=shardings_of_state(config, devices))(key)
+    step = create_step(config, devices)[0]
     stored = np.random.default_rng(0).integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
     batches = datasets.step_batches(
         datasets.Split(stored), seed=0, batch_size=4096, rows=4096, start=0, stop=STEPS, place=jax.device_put

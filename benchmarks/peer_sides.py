@@ -126,7 +126,7 @@ class Ours:
         from pfgm_jax.samplers import create_sampler
         from pfgm_jax.sharding import Devices
         from pfgm_jax.training import state
-        from pfgm_jax.training.step import create_step
+        from pfgm_jax.training.step import create_step, shardings_of_state
 
         self._jax, self._folder, self._samplers = jax, folder, {}
         self._config = config_files.from_dict(json.loads((folder / "ours.json").read_text()))
@@ -140,7 +140,8 @@ class Ours:
         flag, key = devices.place(np.zeros(devices.count, np.float32)), Keys.from_seed(0, devices.whole).train
         # Copied, as the step gives its buffers away.
         self._read = lambda path: jax.tree.map(jnp.array, convert.convert_checkpoint(Path(path), self._config)[0])
-        self._begin = lambda path: devices.place_whole(state.create_state(self._read(path), optimizer))
+        placement = shardings_of_state(self._config, devices)
+        self._begin = lambda path: jax.device_put(state.create_state(self._read(path), optimizer), placement)
         self._step = lambda before: train_step(before, key, batch, None, flag)[:2]
 
         model, method = models.create_model(self._config), build.create_method(self._config)

@@ -17,12 +17,12 @@ import ml_collections
 import numpy as np
 
 from configs import cifar10, digits
-from pfgm_jax import build, datasets
 from pfgm_jax import config as config_lib
+from pfgm_jax import datasets
 from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training.state import apply_gradients, create_optimizer, create_state
-from pfgm_jax.training.step import create_objective, create_step
+from pfgm_jax.training.state import apply_gradients, create_optimizer
+from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
 
 
 def reduced_cifar10() -> ml_collections.ConfigDict:
@@ -37,8 +37,7 @@ def _parts(config: ml_collections.ConfigDict, stored: np.ndarray) -> tuple[dict[
     """Calls of a whole step and of its parts, and the number of parameters."""
     devices, keys = Devices.all(), Keys.from_seed(0, Devices.all().whole)
     objective, optimizer = create_objective(config, devices), create_optimizer(config.optim)
-    init = lambda key: create_state(build.init_params(objective.model, config, key), optimizer)
-    state = jax.jit(init)(keys.init)
+    state = jax.jit(initializer(config), out_shardings=shardings_of_state(config, devices))(keys.init)
     index = np.arange(len(stored), dtype=np.int32)
     batch = datasets.Batch(jnp.asarray(stored), jnp.asarray(index), jnp.asarray(0 * index))
     flag = jnp.zeros(devices.count)

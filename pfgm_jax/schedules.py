@@ -1,14 +1,16 @@
 """The noise levels that were chosen for the steps of a run's solvers, which its workdir keeps in schedules.json."""
 
+import contextlib
 import json
 import logging
 from typing import Any
 
+import filelock
 import ml_collections
 
 from pfgm_jax import build, config_files, exports
 from pfgm_jax.errors import InputError, shown
-from pfgm_jax.folders import Folder, write_whole
+from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.reading import read_json
 from pfgm_jax.registry import SAMPLERS
 from pfgm_jax.samplers.steps import CALIBRATED, FixedSteps
@@ -66,10 +68,13 @@ def write(
     Raises:
       InputError: the file is damaged.
     """
-    found = read(workdir)
     chosen = {"levels": levels, "step": step, "fields": _fields(config)}
-    found.setdefault(solver, {})[str(len(levels) + 1)] = chosen
-    write_whole(workdir / FILE, (json.dumps(found, indent=1) + "\n").encode())
+    # Two commands for other numbers of steps may end at once. Object stores have no locks.
+    lock = filelock.FileLock(workdir / f".{FILE}.lock") if is_local(workdir) else contextlib.nullcontext()
+    with lock:
+        found = read(workdir)
+        found.setdefault(solver, {})[str(len(levels) + 1)] = chosen
+        write_whole(workdir / FILE, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def fill_in(config: ml_collections.ConfigDict, workdir: Folder) -> None:
