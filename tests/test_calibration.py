@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from scipy import optimize
 import pfgm_jax
 import run_lib
 from configs import heart
-from pfgm_jax import build, calibration, schedules
+from pfgm_jax import build, calibration, config_files, schedules
 from pfgm_jax.errors import InputError
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.samplers.multistep import Euler
@@ -113,6 +114,14 @@ def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
     np.testing.assert_array_equal(calibrated.sample(5, sampler="heun"), heun.sample(5))
     with pytest.raises(InputError, match=r"sampling.z_min is 0.001, and was 0.0001 when the noise levels of .* set it"):
         load_with(workdir, {**solver, "sampling.schedule": "calibrated", "sampling.z_min": 1e-3})
+
+
+def test_levels_of_commands_that_end_at_once_are_all_kept(workdir, tmp_path):
+    config = config_files.read(workdir)
+    write = lambda n: schedules.write(tmp_path, "heun", tuple(map(float, range(n))), 1, config)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(1, 17)))
+    assert len(schedules.read(tmp_path)["heun"]) == 16
 
 
 @pytest.mark.parametrize(
