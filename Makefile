@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint wheel bench soak
+.PHONY: install demo test lint wheel docs bench soak
 
 install: $(STAMP)
 
@@ -27,6 +27,10 @@ wheel: install
 	rm -rf dist
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(PYTHON) -m tests.wheel dist
+
+docs: install
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 
 bench: install
 	$(PYTHON) -m benchmarks
