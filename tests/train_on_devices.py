@@ -59,8 +59,8 @@ def collectives(config, devices):
     flag = requests.SharedRequest(devices).flag(False)
     compiled = step.create_step(config, devices)[0]
     hlo = compiled.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
-    spread = sum(p.size for p in jax.tree.leaves(state.ema_params) if not p.is_fully_replicated)
-    found = {"parameters": parameters, "rows": rows, "spread": spread, "held": held}
+    in_parts = [p.size for p in jax.tree.leaves(state.ema_params) if not p.is_fully_replicated]
+    found = {"parameters": parameters, "rows": rows, "held": held, "spread": sum(in_parts), "arrays": len(in_parts)}
     pattern = r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     for shapes, name in re.findall(pattern, hlo):
         sizes = [
