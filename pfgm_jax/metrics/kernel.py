@@ -1,6 +1,6 @@
 """The kernel distance between two sets of features; KID, if these are Inception's."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -38,30 +38,42 @@ def kernel_distance(
     if size < 2 or a.shape[1:] != b.shape[1:]:
         raise InputError(f"the sets have shapes {a.shape} and {b.shape}; give at least 2 rows each, of equal length")
     random = np.random.RandomState(seed)
-    of_a, of_b, of_both = (_kernel_of_rows(*sets, subsets * size**2) for sets in ((a, a), (b, b), (a, b)))
-    values = []
-    for _ in range(subsets):
-        x = random.choice(len(a), size, replace=False)
-        y = random.choice(len(b), size, replace=False)
-        within = sum((k.sum() - np.trace(k)) / (size * (size - 1)) for k in (of_a(x, x), of_b(y, y)))
-        values.append(within - 2 * of_both(x, y).mean())
+    drawn = [[random.choice(len(rows), size, replace=False) for rows in (a, b)] for _ in range(subsets)]
+    in_a, in_b = zip(*drawn, strict=True)
+    # Of a row with itself, which would not be of two independent rows.
+    own = lambda x, subset: np.array([_own_kernel(x[i]).sum() for i in subset])
+    within = [_sums(x, x, subset, subset) - own(x, subset) for x, subset in ((a, in_a), (b, in_b))]
+    values = sum(within) / (size * (size - 1)) - 2 * _sums(a, b, in_a, in_b) / size**2
     return float(np.mean(values)), float(np.std(values))
 
 
-def _kernel_of_rows(x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"], most: int) -> Callable[..., np.ndarray]:
-    """Returns a function from indices of rows of two sets to the kernel of these rows.
+def _sums(
+    x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"], rows: Sequence[np.ndarray], columns: Sequence[np.ndarray]
+) -> Float[np.ndarray, " s"]:
+    """Sums the kernel over pairs of subsets of two sets.
 
-    It computes that of all rows once, if that is less work than `most` numbers and fits in memory.
+    The kernel of all rows is computed once, if that is less work and fits in memory.
+
+    Args:
+      x, y: the sets.
+      rows, columns: indices of each subset's rows.
     """
-    if len(x) * len(y) <= min(most, LARGEST):
-        whole = _kernel(x.astype(np.float64), y.astype(np.float64))
-        return lambda i, j: whole[np.ix_(i, j)]
-    return lambda i, j: _kernel(x[i].astype(np.float64), y[j].astype(np.float64))
+    if len(x) * len(y) <= min(sum(len(i) * len(j) for i, j in zip(rows, columns, strict=True)), LARGEST):
+        chosen, others = (
+            np.stack([np.bincount(i, minlength=n) for i in subsets]).astype(np.float64)
+            for subsets, n in ((rows, len(x)), (columns, len(y)))
+        )
+        return np.sum(chosen @ _kernel(x, y) * others, axis=1)
+    return np.array([_kernel(x[i], y[j]).sum() for i, j in zip(rows, columns, strict=True)])
 
 
-def _kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    k = x @ y.T / x.shape[1] + 1
+def _kernel(x: Num[np.ndarray, "n d"], y: Num[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+    k = x.astype(np.float64) @ y.astype(np.float64).T / x.shape[1] + 1
     return k * k * k  # many times faster than a power
+
+
+def _own_kernel(x: Num[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    return (np.mean(np.square(x.astype(np.float64)), axis=1) + 1) ** 3
 
 
 def kid(samples: Features, reference: Statistics, options: MetricOptions) -> dict[str, float]:
