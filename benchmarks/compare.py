@@ -10,7 +10,8 @@ in the folder: a command that was interrupted goes on where it stopped when it i
 
 Prints tables with means over seeds and their standard errors, and what they say of the paper's claims, and writes them
 to the output folder. With --figures it also draws the paper's figures there, of the first seed, and trains the weak
-network of one of them, which takes as long again. With --gpu the network has the size that a GPU trains in the time.
+network of one of them, which takes half as long again. With --gpu the network has the size that a GPU trains in the
+time. docs/comparison.md says what came out.
 """
 
 import argparse
