@@ -136,10 +136,10 @@ def test_a_step_gathers_charges_once_and_sums_gradients_once(on_devices):
         spread, held = found.pop("spread"), found.pop("held")
         assert spread > 0.8 * parameters and held == 4 * parameters - 3 * spread * 7 // 8 + 3
         # Of gradients a device gets an eighth, but for small arrays. With those go the loss, the request to stop and,
-        # for the gradient's norm, that of a device's part of each array. The noise of a kernel is drawn until no device
-        # rejects any, of which they tell each other in one number.
+        # for the gradient's norm, that of a device's part of each array: once to limit it and once to log it. The noise
+        # of a kernel is drawn until no device rejects any, of which they tell each other in one number.
         *others, gradients = sorted(found.pop("all-reduce"))
-        assert gradients == parameters - spread + 2 + found.pop("arrays")
+        assert gradients == parameters - spread + 2 + 2 * found.pop("arrays")
         assert set(others) <= ({1} if charges == "kernel" else set())
         assert sum(found.pop("reduce-scatter")) == spread // 8
         gathered = found.pop("all-gather")
