@@ -17,4 +17,5 @@ def title_after(page, script, width, folder):
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
     command += ["--virtual-time-budget=10000", "--dump-dom", tried.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    return json.loads(html.unescape(re.search("<title>(.*?)</title>", done.stdout)[1]))
+    (title,) = re.findall("<title>(.*?)</title>", done.stdout)
+    return json.loads(html.unescape(title))

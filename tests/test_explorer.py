@@ -22,7 +22,8 @@ PAGE = Path("docs/explorer.html")
 def formulas():
     """Calls a function of the page's formulas."""
     engine = quickjs.Context()
-    engine.eval(re.search(r'<script id="formulas">(.*?)</script>', PAGE.read_text(), re.DOTALL)[1])
+    (script,) = re.findall(r'<script id="formulas">(.*?)</script>', PAGE.read_text(), re.DOTALL)
+    engine.eval(script)
     number = lambda value: json.dumps(np.asarray(value).tolist())  # and of inf, as JavaScript, Infinity
     return lambda name, *arguments: np.array(
         json.loads(engine.eval(f"JSON.stringify(formulas.{name}({', '.join(map(number, arguments))}))"))

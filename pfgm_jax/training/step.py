@@ -32,7 +32,7 @@ def _is_spread(config: ml_collections.ConfigDict, devices: Devices) -> bool:
 
 def initializer(config: ml_collections.ConfigDict) -> Callable[[jax.Array], TrainState]:
     """Returns the function from a key to the initial state of a config whose fields are filled in."""
-    return _initializer(ml_collections.FrozenConfigDict(config))
+    return _initializer(ml_collections.FrozenConfigDict(config.to_dict()))
 
 
 # Compiled, and the same for the same config, so that the network is traced once however often shapes are asked for.
