@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint wheel docs bench soak
+.PHONY: install demo test lint wheel docs browser bench soak
 
 install: $(STAMP)
 
@@ -31,6 +31,9 @@ wheel: install
 docs: install
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+
+browser: install
+	$(PYTHON) -m pytest tests/in_browser.py
 
 bench: install
 	$(PYTHON) -m benchmarks

@@ -4,6 +4,7 @@ MkDocs calls `on_files` before it builds; see mkdocs.yml.
 """
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -132,6 +133,7 @@ def fields_by_group() -> dict[str, dict[str, tuple[str, str]]]:
     return found
 
 
+@functools.cache
 def groups() -> dict[str, list[str]]:
     """Returns the modules of the package, by their first name: a package of modules, or a module alone."""
     found: dict[str, list[str]] = {}

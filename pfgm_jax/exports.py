@@ -6,7 +6,6 @@ nothing, and other programs read the weights without this one.
 
 import json
 import zlib
-from typing import Any
 
 import flax.traverse_util
 import ml_collections
@@ -18,7 +17,7 @@ from jaxtyping import PyTree
 from pfgm_jax import config_files, seals
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
-from pfgm_jax.reading import parse_json
+from pfgm_jax.reading import parse_json, reason
 
 ENDING = ".safetensors"
 FORMAT = "pfgm_jax"
@@ -43,7 +42,8 @@ def write(path: Folder, config: ml_collections.ConfigDict, params: PyTree, step:
     """
     if not is_export(path):
         raise InputError(f"--output is {path}; give a file whose name ends with {ENDING}")
-    tensors = {name: np.ascontiguousarray(array) for name, array in _flat(params).items()}
+    flat = flax.traverse_util.flatten_dict(params, sep=".")
+    tensors = {name: np.ascontiguousarray(array) for name, array in flat.items()}
     text = json.dumps(config_files.to_dict(config))
     about = {"format": FORMAT, "step": str(step), "config": text, "sums": json.dumps(_sums(tensors, step, text))}
     try:
@@ -62,7 +62,7 @@ def read(path: Folder) -> tuple[ml_collections.ConfigDict, PyTree, int]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}); {cure}") from None
+        raise InputError(f"{path} cannot be read ({reason(error)}); give the path of an exported model") from None
     try:
         tensors, about = safetensors.numpy.load(content), _texts(content)
     except (safetensors.SafetensorError, InputError, ValueError, KeyError, TypeError, MemoryError):
@@ -83,10 +83,6 @@ def read(path: Folder) -> tuple[ml_collections.ConfigDict, PyTree, int]:
 def _sums(tensors: dict[str, np.ndarray], step: int, config: str) -> dict[str, int]:
     """Computes checksums, of which the format has none of its own."""
     return {**seals.array_sums(tensors), "": zlib.crc32(f"{step} {config}".encode())}
-
-
-def _flat(params: PyTree) -> dict[str, Any]:
-    return flax.traverse_util.flatten_dict(params, sep=".")
 
 
 def _texts(content: bytes) -> dict[str, str]:

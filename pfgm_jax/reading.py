@@ -66,6 +66,15 @@ def parse_json(content: bytes) -> Any:
         raise InputError("it is not JSON") from None
 
 
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Parses a line that should be a JSON object, such as those of metrics.jsonl; {} if it is none or was cut off."""
+    try:
+        found = parse_json(line)
+    except InputError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def read_arrays(path: Folder, what: str, cure: str) -> np.ndarray | dict[str, np.ndarray]:
     """Reads a .npy or .npz file, whatever its name is.
 

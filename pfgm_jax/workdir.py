@@ -6,7 +6,6 @@ import os
 import shutil
 
 import ml_collections
-from jaxtyping import PyTree
 
 from pfgm_jax import build, config_files, given, locks, schedules
 from pfgm_jax import config as config_lib
@@ -162,20 +161,6 @@ def load_model(config: ml_collections.ConfigDict, workdir: Folder) -> TrainedMod
         given.check_examples(config, dataset.test)
         examples = dataset.test
     return load_with(config, workdir, config.sampling.checkpoint or None, examples)
-
-
-def averaged(workdir: Folder, step: int | None = None) -> tuple[ml_collections.ConfigDict, PyTree, int]:
-    """Returns the config of a run, the averaged parameters of a checkpoint, and its step.
-
-    Args:
-      workdir: of the run.
-      step: of the checkpoint; None for the newest that is good.
-
-    Raises:
-      InputError: there is no run, or no such checkpoint.
-    """
-    config = config_files.read(workdir)
-    return config, *load_params(workdir, step)
 
 
 def load_upsampler(model: TrainedModel) -> TrainedModel | None:

@@ -1,17 +1,17 @@
-"""The page of a run, also in a browser where there is one."""
+"""The page of a run; `tests.in_browser` opens it."""
 
 import json
 import re
 
 import numpy as np
 import pytest
+import quickjs
 from PIL import Image
 
 from configs import digits
 from pfgm_jax import config_files
 from pfgm_jax.errors import InputError
 from pfgm_jax.pages import run as page
-from tests.browser import CHROMIUM, title_after
 
 GREYS = {100: 10, 200: 120, 300: 250}
 
@@ -95,30 +95,46 @@ def test_refuses_what_is_no_run(tmp_path):
         page.write(tmp_path)
 
 
-# Moves the slider from the last step to the first, and shows the fields that have their default values.
-MOVE = """<script>
-const before = [at.textContent, grid.src, document.querySelectorAll("#config tr").length];
-slider.value = 0; slider.dispatchEvent(new Event("input"));
-all.checked = true; all.dispatchEvent(new Event("change"));
-setTimeout(() => {
-  const pixel = document.createElement("canvas").getContext("2d");
-  pixel.drawImage(grid, 0, 0);
-  document.title = JSON.stringify({ before, step: at.textContent, changed: grid.src !== before[1],
-    grey: pixel.getImageData(3, 3, 1, 1).data[0], rows: document.querySelectorAll("#config tr").length,
-    charts: charts.querySelectorAll("polyline").length, notes: notes.textContent,
-    name: document.querySelector("h1").textContent,
-    width: document.documentElement.scrollWidth, problems });
-}, 300);
-</script>"""
+SCRIPT = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
-@pytest.mark.parametrize("width", [1200, 500])
-def test_the_page_works_in_a_browser(workdir, width, tmp_path):
-    found = title_after(page.write(workdir).read_text(), MOVE, width, tmp_path)
-    assert found["problems"] == []
-    assert found["before"][0] == "300" and found["step"] == "100" and found["changed"] and found["grey"] == GREYS[100]
-    config = page.collect(workdir)["config"]
-    assert found["rows"] == len(config) + 1 > found["before"][2] > 10
-    assert found["charts"] == 2 and "steps 200 to 250 were taken again" in found["notes"]
-    assert found["width"] <= width and found["name"] == "run <b>"
+def functions_of_the_page(name):
+    """An engine with one of the functions of the page's script, which parses as a whole."""
+    (script,) = SCRIPT.findall(page._TEMPLATE.read_text())
+    engine = quickjs.Context()
+    engine.eval(f"new Function({json.dumps(script)})")  # parses it; there is no document to run it with
+    (function,) = re.findall(rf"^function {name}\(.*?^}}", script, re.DOTALL | re.MULTILINE)
+    engine.eval(function)
+    return lambda *arguments: json.loads(
+        engine.eval(f"JSON.stringify({name}({', '.join(map(json.dumps, arguments))}))")
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1659), (0.31, 0.52), (-3, 12_000), (1e-6, 2e-6)])
+def test_ticks_of_a_linear_axis_are_even_and_round(low, high):
+    found = np.array(functions_of_the_page("ticks")(low, high, False))
+    (step,) = {float(f"{s:.6g}") for s in np.diff(found)}
+    assert 3 <= len(found) <= 6 and found[0] >= low and found[-1] <= high * (1 + 1e-9)
+    assert found[0] - step < low and found[-1] + step > high
+    assert round(step / 10 ** np.floor(np.log10(step) + 1e-9), 6) in (1, 2, 5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.05, 3000), (9.8, 25), (2e-5, 1e-4)])
+def test_ticks_of_a_logarithmic_axis_are_round_and_inside(low, high):
+    found = np.array(functions_of_the_page("ticks")(low, high, True))
+    mantissas = found / 10 ** np.floor(np.log10(found) + 1e-9)
+    assert 1 <= len(found) <= 8 and low <= found.min() and found.max() <= high
+    assert {round(float(m), 6) for m in mantissas} <= {1, 2, 5}
+
+
+def test_numbers_that_json_does_not_have_are_shown_by_their_names(tmp_path):
+    config = digits.get_config()
+    config.pfgmpp.D = float("inf")
+    config_files.write(config, tmp_path)
+    (tmp_path / "eval").mkdir()
+    (tmp_path / "eval" / "1.json").write_text('{"step": 1, "fid": NaN, "classes": {"3": {"fid": Infinity}}}')
+    (content,) = re.findall(r"const run = (.*);$", page.write(tmp_path).read_text(), re.MULTILINE)
+    found = json.loads(content.replace("<\\/", "</"))
+    assert {"field": "pfgmpp.D", "value": "inf", "default": 0.0} in found["config"]
+    (report,) = found["evaluations"]
+    assert report["numbers"]["fid"] == "nan" and report["classes"] == {"3": {"fid": "inf"}}

@@ -12,7 +12,7 @@ from pfgm_jax.commands import command_line
 from pfgm_jax.folders import to_folder
 
 with epy.lazy_imports():  # `--help` does not wait for JAX
-    from pfgm_jax import exports, workdir
+    from pfgm_jax import config_files, exports, loading
 
 FLAGS = flags.FLAGS
 
@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 def run(_: list[str]) -> None:
     """Writes the file."""
     folder, output = to_folder(FLAGS.workdir), to_folder(FLAGS.output)
-    exports.write(output, *workdir.averaged(folder, FLAGS.step))
+    exports.write(output, config_files.read(folder), *loading.load_params(folder, FLAGS.step))
 
 
 def main(program: str) -> None:

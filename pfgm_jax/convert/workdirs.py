@@ -56,7 +56,8 @@ def convert_to_workdir(path: Path, config: ml_collections.ConfigDict, workdir: P
         config = config_lib.fill_in(config, build.load_dataset(config))
     tensors = network_tensors(config)
     checkpoint = read_checkpoint(path, tensors, models.create_model(config).sigmas)
-    state = create_state(checkpoint.params, create_optimizer(config.optim, config.model.ema_profiles))
+    optimizer = create_optimizer(config.optim, config.model.ema_profiles, config.training.n_iters)
+    state = create_state(checkpoint.params, optimizer)
     state = dataclasses.replace(
         state,
         step=jnp.asarray(checkpoint.step, jnp.int32),

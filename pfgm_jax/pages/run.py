@@ -19,7 +19,7 @@ import pfgm_jax.version
 from pfgm_jax import config_files, defaults
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
-from pfgm_jax.reading import parse_json, read_json
+from pfgm_jax.reading import parse_line, read_json
 
 FILE = "report.html"
 # Points of a curve, pictures by step, and pixels of a picture's longer side; more would make the page slow.
@@ -40,7 +40,7 @@ def write(workdir: Folder) -> Folder:
       InputError: there is no run, or its config.json is damaged.
     """
     # In a script only the end of an element would be read as anything but text.
-    content = json.dumps(collect(workdir), allow_nan=False).replace("</", "<\\/")
+    content = json.dumps(_plain(collect(workdir)), allow_nan=False).replace("</", "<\\/")
     write_whole(workdir / FILE, _TEMPLATE.read_text().replace(_PLACE, content).encode())
     return workdir / FILE
 
@@ -75,6 +75,15 @@ def collect(workdir: Folder) -> dict[str, Any]:
     }
 
 
+def _plain(value: Any) -> Any:
+    """Replaces numbers that JSON does not have, such as D = inf, by their names."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _config(workdir: Folder) -> list[dict[str, Any]]:
     """Lists all fields with their values and defaults; those that differ come first."""
     values, usual = (
@@ -86,22 +95,16 @@ def _config(workdir: Folder) -> list[dict[str, Any]]:
 
 def _lines(path: Folder) -> list[dict[str, Any]]:
     """Reads lines of metrics, leaving out any that a killed process cut off."""
-    found = []
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            values = parse_json(line)
-        except InputError:
-            continue
-        if isinstance(values, dict) and isinstance(values.get("step"), int):
-            found.append(values)
-    return found
+    lines = path.read_bytes().splitlines() if path.is_file() else ()
+    return [values for values in map(parse_line, lines) if isinstance(values.get("step"), int)]
 
 
 def _seconds(lines: list[dict[str, Any]]) -> float:
     """Adds up the seconds of all steps that are logged."""
     steps = np.diff([0, *(line["step"] for line in lines)])
     speeds = [line.get("steps_per_second") for line in lines]
-    return float(sum(n / speed for n, speed in zip(steps, speeds, strict=True) if speed))
+    timed = zip(steps, speeds, strict=True)
+    return float(sum(n / speed for n, speed in timed if isinstance(speed, int | float) and speed > 0))
 
 
 def _curves(lines: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
@@ -154,8 +157,7 @@ def _read(path: Folder, problems: list[str]) -> dict[str, Any]:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a table shows of a result."""
-    plain = lambda value: value if not isinstance(value, float) or math.isfinite(value) else None
-    return {name: plain(v) for name, v in values.items() if name not in _NOT_NUMBERS and not isinstance(v, dict | list)}
+    return {name: v for name, v in values.items() if name not in _NOT_NUMBERS and not isinstance(v, dict | list)}
 
 
 def _evaluations(folder: Folder, problems: list[str]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from pfgm_jax.reading import parse_json
+from pfgm_jax.reading import parse_line
 
 # The held-out loss has the same perturbations each time, so that few evaluations show a trend, and less than MARGIN is
 # what any two of them differ by.
@@ -63,9 +63,8 @@ def losses_of_lines(lines: Iterable[bytes]) -> list[Losses]:
     """Returns the losses that lines of metrics.jsonl hold; lines that hold none are left out."""
     found = []
     for line in lines:
-        values = parse_json(line)
-        if isinstance(values, dict):
-            numbers: list[Any] = [values.get(name) for name in ("step", "held_out_loss", "fitted_loss")]
-            if all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-                found.append(Losses(*numbers))
+        values = parse_line(line)
+        numbers: list[Any] = [values.get(name) for name in ("step", "held_out_loss", "fitted_loss")]
+        if all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+            found.append(Losses(*numbers))
     return found

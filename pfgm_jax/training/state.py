@@ -46,13 +46,18 @@ def create_optimizer(
     Args:
       optim: the fields of `config.optim`.
       ema_profiles: lengths of averages of the parameters that its state keeps beside the plain one.
-      steps: after which the cosine schedule (Loshchilov & Hutter 2017, equation 5, without restarts) has come to 0; of
-        no influence on a constant learning rate.
+      steps: after which the cosine schedule (Loshchilov & Hutter 2017, equation 5, without restarts) has come to 0; a
+        constant learning rate does not need it.
+
+    Raises:
+      ValueError: the schedule is cosine and steps are not given.
     """
+    if optim.schedule == "cosine" and steps is None:
+        raise ValueError("optim.schedule is 'cosine', which ends at 0; give steps, after how many it does")
 
     def learning_rate(step):
         rate = optim.lr * jnp.minimum(step / optim.warmup, 1.0) if optim.warmup else optim.lr
-        if optim.schedule == "constant" or steps is None:
+        if steps is None or optim.schedule == "constant":
             return rate
         return rate * 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1.0)))
 

@@ -9,9 +9,8 @@ import tensorboardX
 from jaxtyping import UInt8
 
 from pfgm_jax import pictures, sharding
-from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, is_local, write_whole
-from pfgm_jax.reading import parse_json
+from pfgm_jax.reading import parse_line
 from pfgm_jax.training.overfitting import Losses, losses_of_lines
 
 
@@ -106,11 +105,7 @@ def _lines_until(path: Folder, step: int) -> tuple[list[bytes], list[bytes]]:
     """Splits the lines of a file into those of steps up to `step` and the rest, such as one that was cut off."""
     kept, dropped = [], []
     for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            found = parse_json(line)
-        except InputError:
-            found = None
-        own = found.get("step") if isinstance(found, dict) else None
+        own = parse_line(line).get("step")
         keeps = isinstance(own, int) and own <= step
         (kept if keeps else dropped).append(line + b"\n")
     return kept, dropped
