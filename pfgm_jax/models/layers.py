@@ -54,9 +54,6 @@ class GroupNorm(nn.Module):
 
     It averages over pixels, then over the channels of a group by a small matrix product. This transposes no array, and
     on a CPU it is faster than flax's module. The parameters are the same.
-
-    Mean and variance come from one pass over the image: the sums of differences from the first row's mean, and of their
-    squares. So a variance that is small beside the mean keeps its digits (Chan, Golub & LeVeque 1983).
     """
 
     dtype: DTypeLike = jnp.float32
@@ -74,13 +71,9 @@ class GroupNorm(nn.Module):
             return jnp.matmul(y.mean((1, 2)), same_group, precision=jax.lax.Precision.HIGHEST)[:, None, None]
 
         x = x.astype(jnp.float32)
-        # Of no influence on the result but for its rounding.
-        shift = jax.lax.stop_gradient(group_mean(x[:, :1]))
-        moved = x - shift
-        mean = group_mean(moved)
-        variance = jnp.maximum(group_mean(moved**2) - mean**2, 0.0)
-        factor = scale[None, None, None] * jax.lax.rsqrt(variance + 1e-6)
-        return ((moved - mean) * factor + bias[None, None, None]).astype(self.dtype)
+        centred = x - group_mean(x)
+        factor = scale[None, None, None] * jax.lax.rsqrt(group_mean(centred**2) + 1e-6)
+        return (centred * factor + bias[None, None, None]).astype(self.dtype)
 
 
 class AttentionBlock(nn.Module):
