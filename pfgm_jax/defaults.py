@@ -125,6 +125,7 @@ def _training() -> ml_collections.ConfigDict:
     training.snapshot_freq = 50_000  # steps between checkpoints that are kept for good, with a grid of samples; >= 1
     training.snapshot_freq_for_preemption = 10_000  # steps between checkpoints to resume from; >= 1
     training.snapshot_sampling = True  # draw the grid of samples at each snapshot
+    training.wandb = ""  # project of Weights & Biases that receives metrics and samples too; "": none
     training.restart = False  # begin again in a workdir whose checkpoints are gone; what else is there stays
     training.reduce_mean = False  # loss: mean over dimensions; False: half the sum
     # Count only charges of the same label, or of the same image where that conditions the network; False: count all.

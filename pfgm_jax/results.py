@@ -26,7 +26,7 @@ RECORD = "record.json"
 _PORTIONS = {
     "training": (
         *("n_iters", "log_freq", "eval_freq", "snapshot_freq", "snapshot_freq_for_preemption", "snapshot_sampling"),
-        *("restart", "accumulate", "field_chunk", "spread_from"),
+        *("restart", "accumulate", "field_chunk", "spread_from", "wandb"),
     ),
     "eval": ("checkpoints", "batch_size"),
 }

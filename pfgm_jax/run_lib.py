@@ -12,6 +12,7 @@ from pfgm_jax import (
     build,
     curves,
     datasets,
+    diary,
     evaluation,
     interruption,
     measured_images,
@@ -26,10 +27,11 @@ from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, to_folder
 from pfgm_jax.loading import load_with
+from pfgm_jax.pages import run as page
 from pfgm_jax.pieces import Rows
 from pfgm_jax.sharding import Devices
 from pfgm_jax.trained_model import TrainedModel
-from pfgm_jax.training import loop
+from pfgm_jax.training import loop, wandb_writer
 from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.step import create_held_out_loss
 
@@ -41,7 +43,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
 
     Args:
       config: see pfgm_jax/defaults.py.
-      workdir: receives config.json, checkpoints/, samples/, tensorboard/ and metrics.jsonl.
+      workdir: receives config.json, checkpoints/, samples/, tensorboard/, metrics.jsonl, log.jsonl and report.html.
 
     Returns:
       The state after the last step.
@@ -54,6 +56,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     """
     workdir = to_folder(workdir)
     config_lib.validate(config)
+    wandb_writer.check(config.training)
     devices = Devices.all()
     config = config_lib.with_batches(config, devices.count)
     dataset = build.load_dataset(config)
@@ -63,6 +66,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))
+        stack.enter_context(diary.kept(workdir, "train"))
         config.training.restart = False  # next time it resumes
         stop = stack.enter_context(interruption.stop_requests())
         _log_data(config, dataset)
@@ -119,7 +123,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
     Args:
       config: of the run; sampling and eval may differ.
       workdir: of the run; receives eval/<step>.json, and pictures and tables in eval/<step>/. Where another evaluation
-        of the step has these names, theirs have a hash.
+        of the step has these names, theirs have a hash. log.jsonl and report.html are brought up to date.
 
     Returns:
       A report for each step of `eval.checkpoints`.
@@ -131,6 +135,15 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
     workdir = to_folder(workdir)
     devices = Devices.all()
     config = config_lib.with_batches(workdirs.config_of_run(config, workdir), devices.count)
+    with diary.kept(workdir, "eval"):
+        found = _evaluate(config, workdir, devices)
+        log.info("%s", reports.table(found))
+    sharding.on_first_process(lambda: page.write(workdir))
+    return found
+
+
+def _evaluate(config: ml_collections.ConfigDict, workdir: Folder, devices: Devices) -> list[dict[str, Any]]:
+    """Evaluates checkpoints, of a config that is filled in; returns their reports."""
     options = config.eval
     # What cannot be measured raises an error before anything is measured; what takes longest comes last.
     steps = workdirs.evaluated_steps(options.checkpoints, workdir)
@@ -169,7 +182,6 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
         report |= curves.make(workdir, model, compare, folder)
         sharding.on_first_process(write)
         found.append(report)
-    log.info("%s", reports.table(found))
     return found
 
 

@@ -20,7 +20,11 @@ log = logging.getLogger("pfgm_jax")
 
 
 FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "restored", "reflow", "tensorboard", "damaged")
-FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "schedules.json", "checkpoints/kept.json")
+FILES = (
+    *("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "schedules.json", "log.jsonl", "report.html"),
+    "wandb.txt",
+    "checkpoints/kept.json",
+)
 
 
 def check_layout(workdir: Folder) -> None:

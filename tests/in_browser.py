@@ -44,7 +44,7 @@ setTimeout(() => {
   document.title = JSON.stringify({ before, step: at.textContent, changed: grid.src !== before[1],
     grey: pixel.getImageData(3, 3, 1, 1).data[0], rows: document.querySelectorAll("#config tr").length,
     charts: charts.querySelectorAll("polyline").length, notes: notes.textContent,
-    name: document.querySelector("h1").textContent,
+    name: document.querySelector("h1").textContent, log: log.textContent,
     width: document.documentElement.scrollWidth, problems });
 }, 300);
 </script>"""
@@ -57,6 +57,7 @@ def test_the_page_of_a_run(workdir, width, tmp_path):  # noqa: F811
     assert found["before"][0] == "300" and found["step"] == "100" and found["changed"] and found["grey"] == GREYS[100]
     config = page.collect(workdir)["config"]
     assert found["rows"] == len(config) + 1 > found["before"][2] > 10
+    assert "the loss is nan" in found["log"] and "it <overfits>" in found["log"]
     assert found["charts"] == 2 and "steps 200 to 250 were taken again" in found["notes"]
     assert found["width"] <= width and found["name"] == "run <b>"
 

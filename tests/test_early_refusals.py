@@ -134,7 +134,7 @@ def test_a_table_names_the_files_of_a_folder(workdir, tmp_path):  # noqa: F811
 
 
 FOLDERS = ("checkpoints", "samples", "eval", "likelihood", "tensorboard", "damaged")
-FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "checkpoints/kept.json")
+FILES = ("config.json", "metrics.jsonl", "metrics.dropped.jsonl", "log.jsonl", "report.html", "checkpoints/kept.json")
 
 
 @pytest.mark.parametrize("name", [*FOLDERS, *FILES])

@@ -41,6 +41,8 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_there_had_been_none(t
     assert "Traceback" not in told and "is saved. To resume, run the same command again" in told
     (step,) = (int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())
     assert step >= 10 and f"step {step} is saved" in told
+    last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["level"] == "warning" and f"step {step} is saved" in last["message"]
     if signum == signal.SIGINT:
         return
     config = config_files.read(tmp_path / "run")

@@ -49,6 +49,9 @@ def workdir(tmp_path):
     (folder / "likelihood" / "300-test").mkdir(parents=True)
     (folder / "likelihood" / "300-test" / "table.json").write_text(json.dumps({"bits_per_dim": 1.75, "rows": [1, 2]}))
     (folder / "damaged" / "250").mkdir(parents=True)
+    record = lambda level, message: {"time": "2026-01-01", "command": "train", "level": level, "message": message}
+    records = [record("info", "begun"), record("warning", "it <overfits>"), record("error", "the loss is nan")]
+    (folder / "log.jsonl").write_text("\n".join([*map(json.dumps, records), '{"level": "error"}', '{"lev']))
     return folder
 
 
@@ -64,6 +67,7 @@ def test_collects_what_a_run_left(workdir):
     assert found["likelihoods"] == [{"name": "300-test", "numbers": {"bits_per_dim": 1.75}, "picture": ""}]
     # Steps 200 and 250 were taken again, and then 250 once more.
     assert found["dropped"] == [[200, 250], [250, 250]] and found["damaged"] == ["250"]
+    assert [line["message"] for line in found["log"]] == ["the loss is nan", "it <overfits>"]
     (problem,) = found["problems"]
     assert "400.json is damaged" in problem
 

@@ -16,14 +16,15 @@ from etils import epath
 from PIL import Image
 
 import pfgm_jax.version
-from pfgm_jax import config_files, defaults
+from pfgm_jax import config_files, defaults, diary
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.reading import parse_line, read_json
 
 FILE = "report.html"
-# Points of a curve, pictures by step, and pixels of a picture's longer side; more would make the page slow.
-MOST_POINTS, MOST_GRIDS, LARGEST_PICTURE = 1000, 30, 900
+# Points of a curve, pictures by step, pixels of a picture's longer side and lines of the log; more would make the page
+# slow.
+MOST_POINTS, MOST_GRIDS, LARGEST_PICTURE, MOST_LINES = 1000, 30, 900, 200
 # Of a results folder's numbers: what says where or how, and not what was found.
 _NOT_NUMBERS = {"config", "rows", "misfits", "files", "classes", "hash"}
 _TEMPLATE = epath.resource_path("pfgm_jax") / "pages" / "run.html"
@@ -72,6 +73,7 @@ def collect(workdir: Folder) -> dict[str, Any]:
         "dropped": _interruptions(workdir),
         "damaged": sorted(path.name for path in _inside(workdir / "damaged")),
         "problems": problems,
+        "log": _log(workdir / diary.FILE),
     }
 
 
@@ -97,6 +99,17 @@ def _lines(path: Folder) -> list[dict[str, Any]]:
     """Reads lines of metrics, leaving out any that a killed process cut off."""
     lines = path.read_bytes().splitlines() if path.is_file() else ()
     return [values for values in map(parse_line, lines) if isinstance(values.get("step"), int)]
+
+
+def _log(path: Folder) -> list[dict[str, str]]:
+    """Returns the newest warnings and errors of the run's log, the newest first."""
+    lines = path.read_bytes().splitlines() if path.is_file() else ()
+    records = [
+        {name: str(found[name]) for name in ("time", "command", "level", "message")}
+        for found in map(parse_line, lines)
+        if {"time", "command", "message"} <= found.keys() and found.get("level") in ("warning", "error")
+    ]
+    return records[: -MOST_LINES - 1 : -1]
 
 
 def _seconds(lines: list[dict[str, Any]]) -> float:

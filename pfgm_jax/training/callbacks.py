@@ -18,8 +18,10 @@ from pfgm_jax import build, given, pictures, sharding
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.datasets import Split
 from pfgm_jax.errors import TrainingError
+from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
 from pfgm_jax.interruption import StopRequest, farewell
+from pfgm_jax.pages import run as page
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training.overfitting import Losses, Overfitting
 from pfgm_jax.training.state import TrainState
@@ -169,7 +171,7 @@ class Stopper:
     def __call__(self, now: Moment, state: TrainState) -> None:
         if now.stops:
             self._checkpoints.wait()
-            log.info("%s", farewell(f"step {now.step} is saved"))
+            log.warning("%s", farewell(f"step {now.step} is saved"))
             raise SystemExit(self._stop.exit_status)
 
 
@@ -207,6 +209,17 @@ class Snapshots:
         self._writer.picture(
             now.step, pictures.image_grid(pictures.to_pixels(stored, build.window(config)), columns=columns)
         )
+
+
+class Page:
+    """A callback that writes the page of the run again after each evaluation."""
+
+    def __init__(self, workdir: Folder):
+        self._workdir = workdir
+
+    def __call__(self, now: Moment, state: TrainState) -> None:
+        if now.evaluates:
+            sharding.on_first_process(lambda: page.write(self._workdir))
 
 
 def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:

@@ -15,7 +15,7 @@ from pfgm_jax.interruption import StopRequest
 from pfgm_jax.keys import Keys
 from pfgm_jax.progress import progress_bar
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training import callbacks, requests, step, writers
+from pfgm_jax.training import callbacks, requests, step, wandb_writer
 from pfgm_jax.training.state import TrainState
 
 log = logging.getLogger("pfgm_jax")
@@ -58,7 +58,7 @@ def train(
     start = int(state.step)
     with contextlib.ExitStack() as stack:
         stack.enter_context(checkpoints)
-        writer = stack.enter_context(writers.create_writer(workdir, start))
+        writer = stack.enter_context(wandb_writer.create_writer(workdir, start, config))
         bar = stack.enter_context(progress_bar(training.n_iters, "step", start))
         logger = callbacks.Logger(writer, bar, training.small_batch_size, held_out_loss, fitted_loss, devices)
         after_each_step: list[callbacks.Callback] = [
@@ -66,6 +66,7 @@ def train(
             callbacks.Saver(checkpoints, config_files.to_dict(config)),
             callbacks.Stopper(checkpoints, stop),
             callbacks.Snapshots(Generator(config), writer, dataset.test, devices),
+            callbacks.Page(workdir),
         ]
         began = time.perf_counter()
         for taken, batch in enumerate(step.batches(config, dataset.train, devices, start, training.n_iters), start + 1):

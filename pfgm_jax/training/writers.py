@@ -8,8 +8,8 @@ import numpy as np
 import tensorboardX
 from jaxtyping import UInt8
 
-from pfgm_jax import pictures, sharding
-from pfgm_jax.folders import Folder, is_local, write_whole
+from pfgm_jax import pictures
+from pfgm_jax.folders import Folder, append, write_whole
 from pfgm_jax.reading import parse_line
 from pfgm_jax.training.overfitting import Losses, losses_of_lines
 
@@ -41,14 +41,7 @@ class MetricWriter:
           OSError: a file cannot be written.
         """
         self._check_events()
-        line = (json.dumps({"step": step, **values}) + "\n").encode()
-        if is_local(self._path):
-            with self._path.open("ab") as file:
-                file.write(line)
-        else:
-            # Object stores cannot append.
-            self._lines.append(line)
-            write_whole(self._path, b"".join(self._lines))
+        append(self._path, (json.dumps({"step": step, **values}) + "\n").encode())
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
@@ -94,11 +87,6 @@ class NoWriter(MetricWriter):
 
     def close(self) -> None:
         """Does nothing."""
-
-
-def create_writer(workdir: Folder, step: int) -> MetricWriter:
-    """Creates the metric writer of process 0; in other processes it does nothing."""
-    return (MetricWriter if sharding.is_first() else NoWriter)(workdir, step)
 
 
 def _lines_until(path: Folder, step: int) -> tuple[list[bytes], list[bytes]]:
