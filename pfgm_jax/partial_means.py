@@ -76,11 +76,16 @@ def _mean_of_chunk(
     A point for which none is counted has the order inf, and no weights.
     """
     if x.shape[-1] <= DIRECT_DIMENSIONS:
-        squared = jnp.where(counted, jnp.sum((x[:, None] - charges[None]) ** 2, axis=-1), jnp.inf)
+        # One coordinate after the other: loops over a last axis of two or three numbers would not be vectorized.
+        squares = [(x[:, i, None] - charges[None, :, i]) ** 2 for i in range(x.shape[-1])]
+        squared = jnp.where(counted, functools.reduce(jnp.add, squares), jnp.inf)
         k = jnp.argmin(squared, axis=1)[:, None]
         excess = squared - jnp.take_along_axis(squared, k, axis=1)
-        everywhere = jnp.broadcast_to(charges[None], (len(x), *charges.shape))
-        return _direct_sum(kernel, sigma, everywhere, squared, k, excess)
+        nearest = charges[k[:, 0]]
+        order, spread, others = _weights(kernel, sigma, squared, k, excess)
+        from_nearest = (charges[None, :, i] - nearest[:, i, None] for i in range(x.shape[-1]))
+        moment = jnp.stack([jnp.sum(others * away, axis=1) for away in from_nearest], axis=1)
+        return PartialMean(nearest, order, spread, jnp.sum(others, axis=1), moment)
 
     # Squared distances without |x|². Centring removes what is common to all charges, which would only cost digits.
     centre = jnp.mean(charges, axis=0, keepdims=True)
@@ -94,13 +99,16 @@ def _mean_of_chunk(
     away = neighbours - x[:, None]
     squared = jnp.where(jnp.isinf(approximate), jnp.inf, jnp.sum(away**2, axis=-1))
     k = jnp.argmin(squared, axis=1)[:, None]
-    near_by = lambda a: jnp.take_along_axis(a, k[:, :, None], axis=1)
+    near_by = lambda a: jnp.take_along_axis(a, k[:, :, None], axis=1)  # of the k that is current
     excess = jnp.sum((neighbours - near_by(neighbours)) * (away + near_by(away)), axis=-1)
     # Of squares that are equal but for rounding, another may be the nearest.
     excess = jnp.where(jnp.isinf(approximate), jnp.inf, excess)
     k = jnp.argmin(excess, axis=1)[:, None]
     excess = excess - jnp.take_along_axis(excess, k, axis=1)
-    near = _direct_sum(kernel, sigma, neighbours, squared, k, excess)
+    nearest = near_by(neighbours)[:, 0]
+    order_of_nearest, spread, others = _weights(kernel, sigma, squared, k, excess)
+    moment = jnp.sum(others[:, :, None] * (neighbours - nearest[:, None]), axis=1)
+    near = PartialMean(nearest, order_of_nearest, spread, jnp.sum(others, axis=1), moment)
 
     # All others, relative to the nearest.
     reference = -jnp.take_along_axis(approximate, k, axis=1)
@@ -113,25 +121,21 @@ def _mean_of_chunk(
     return near._replace(weight=near.weight + weight, moment=near.moment + moment)
 
 
-def _direct_sum(
+def _weights(
     kernel: _Kernel,
     sigma: Float[Array, " b"],
-    charges: Float[Array, "b c N"],
     squared: Float[Array, "b c"],
     k: Int[Array, "b 1"],
     excess: Float[Array, "b c"],
-) -> PartialMean:
-    """Computes the partial mean of a few charges for each point.
+) -> tuple[Float[Array, " b"], Float[Array, " b"], Float[Array, "b c"]]:
+    """Returns the order and the spread of the nearest charge, `k`, and the weights of all others, where its own is 1.
 
-    `squared` is |x - y|², inf for what is not counted; `excess` by how much it exceeds that of the nearest, `k`.
+    `squared` is |x - y|², inf for what is not counted; `excess` by how much it exceeds that of the nearest.
     """
-    nearest = jnp.take_along_axis(charges, k[:, :, None], axis=1)[:, 0]
     order = jnp.take_along_axis(squared, k, axis=1)[:, 0]
     spread = kernel.spread(order, sigma)
-    counted = jnp.isfinite(squared) & (jnp.arange(charges.shape[1])[None] != k)
-    others = jnp.where(counted, kernel.weight(excess, spread[:, None]), 0.0)
-    moment = jnp.sum(others[:, :, None] * (charges - nearest[:, None]), axis=1)
-    return PartialMean(nearest, order, spread, jnp.sum(others, axis=1), moment)
+    counted = jnp.isfinite(squared) & (jnp.arange(squared.shape[1])[None] != k)
+    return order, spread, jnp.where(counted, kernel.weight(excess, spread[:, None]), 0.0)
 
 
 def merge_means(a: PartialMean, b: PartialMean, x: Float[Array, "b N"], D: float) -> PartialMean:
