@@ -17,6 +17,7 @@ from pathlib import Path
 
 COMMANDS = {
     "field": ["benchmarks.field"],
+    "convolutions": ["benchmarks.convolutions"],
     "step": ["benchmarks.step"],
     "sampling": ["benchmarks.sampling"],
     "startup": ["benchmarks.startup", "--rounds", "1"],

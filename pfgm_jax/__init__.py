@@ -8,6 +8,10 @@ networks, and `registry` for adding your own of each.
 
 from etils import epy
 
+from pfgm_jax import cpu_kernels
+
+cpu_kernels.choose()
+
 # When they are first used, so that `--help` does not wait for JAX.
 with epy.lazy_api_imports(globals()):
     from pfgm_jax import datasets, field, latents, likelihood, methods, metrics, models, registry, samplers, sampling

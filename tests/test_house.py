@@ -12,7 +12,7 @@ ALL = [*SOURCES, *Path("tests").glob("*.py"), *Path("benchmarks").glob("*.py")]
 
 # From the bottom up. A module imports from the layers below its own, and within its layer without cycles.
 LAYERS = [
-    ["errors", "context", "keys", "version"],
+    ["cpu_kernels", "errors", "context", "keys", "version"],
     ["ranges", "registry", "folders", "sharding"],
     ["reading"],
     ["kept_steps", "locks", "seals"],

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import run_lib
+from pfgm_jax import cpu_kernels
 from pfgm_jax.datasets import images
 from tests.test_run_lib import small_digits
 
@@ -68,3 +69,24 @@ def test_too_large_a_picture_is_refused_in_words(tmp_path, monkeypatch):
     Image.new("1", (5, 5)).save(tmp_path / "large.png")
     with pytest.raises(images.BrokenImageError, match="^it has more than 20 pixels; make it smaller$"):
         images.own_shape(tmp_path / "large.png")
+
+
+GRADIENT = """
+import os, pfgm_jax, jax, jax.numpy as jnp
+x, kernel = jnp.ones((64, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
+of = lambda kernel: jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+gradient = jax.jit(lambda g: jax.linear_transpose(of, kernel)(g)[0])
+text = gradient.lower(jnp.ones((64, 8, 8, 32))).compile().as_text()
+print("ynn" in text, os.environ["XLA_FLAGS"])
+"""
+
+
+def test_gradients_of_convolutions_on_a_cpu_are_not_left_to_ynnpack():
+    """Whose kernels for them are slower by an order of magnitude; see benchmarks/convolutions.py."""
+    option = f"--{cpu_kernels.OPTION}="
+    ynn, flags = python("-c", GRADIENT, XLA_FLAGS="--xla_cpu_multi_thread_eigen=true").stdout.split(maxsplit=1)
+    assert ynn == "False" and flags.startswith("--xla_cpu_multi_thread_eigen=true " + option)
+    # Users may choose otherwise; this is also how XLA would choose.
+    chosen = f"{option}LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+    ynn, flags = python("-c", GRADIENT, XLA_FLAGS=chosen).stdout.split(maxsplit=1)
+    assert ynn == "True" and flags.strip() == chosen

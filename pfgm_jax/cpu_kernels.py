@@ -1,0 +1,23 @@
+"""Which kernels XLA uses for convolutions on a CPU.
+
+XLA 0.10 hands them to a library (YNNPACK) whose gradients with respect to a kernel are an order of magnitude slower than
+those of Eigen, which XLA used before and still has: `python -m benchmarks.convolutions` prints both.
+"""
+
+import importlib.metadata
+import os
+
+OPTION = "xla_cpu_experimental_ynn_fusion_type"
+# XLA ends the process over an option that it does not know.
+_VERSIONS = ("0.10.",)
+
+
+def choose() -> None:
+    """Has XLA compile convolutions to Eigen's kernels from now on; an option in XLA_FLAGS goes before.
+
+    XLA reads the variable when it compiles for the first time. Other backends than the CPU take no notice.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if OPTION not in flags and importlib.metadata.version("jaxlib").startswith(_VERSIONS):
+        others = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+        os.environ["XLA_FLAGS"] = f"{flags} --{OPTION}={others}".strip()
