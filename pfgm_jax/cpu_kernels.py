@@ -1,7 +1,7 @@
 """Which kernels XLA uses for convolutions on a CPU.
 
-XLA 0.10 hands them to a library (YNNPACK) whose gradients with respect to a kernel are an order of magnitude slower than
-those of Eigen, which XLA used before and still has: `python -m benchmarks.convolutions` prints both.
+XLA 0.10 hands them to a library (YNNPACK) whose gradients with respect to a kernel are an order of magnitude slower
+than those of Eigen, which XLA used before and still has: `python -m benchmarks.convolutions` prints both.
 """
 
 import importlib.metadata
