@@ -4,11 +4,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import pytest
 from tqdm import tqdm
 
 from pfgm_jax.sharding import Devices
-from pfgm_jax.training.callbacks import Logger
+from pfgm_jax.training.callbacks import Logger, Moment
+from pfgm_jax.training.state import TrainState
 from pfgm_jax.training.writers import NoWriter
 
 
@@ -37,3 +39,19 @@ def test_the_bar_shows_steps_that_are_finished(late):
     losses[-1].ready = True
     logger._show_finished()
     assert bar.n == 30 - late
+
+
+def test_the_bar_moves_while_metrics_are_waited_for():
+    bar = tqdm(total=30, file=io.StringIO())
+    logger = Logger(NoWriter(Path(), 0), bar, 1, lambda params: 0.0, lambda params: 0.0, Devices.all())
+    shown = []
+
+    class Waiting:
+        def block_until_ready(self):
+            shown.append(bar.n)
+
+    logger._pending = [{"loss": jnp.ones(())} for _ in range(5)]
+    logger._running.extend(Waiting() for _ in range(5))
+    state = TrainState(0, 0, 0, 0)
+    logger(Moment(5, logs=True, evaluates=False, saves=False, draws=False, stops=False), state)
+    assert shown == [0, 1, 2, 3, 4] and bar.n == 5

@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 
 NOTEBOOK = Path("docs/quickstart.ipynb")
+SMALL = {
+    "training.n_iters": 100,
+    "training.small_batch_size": 64,
+    "training.snapshot_sampling": False,
+    "model.nf": 32,
+    "model.num_res_blocks": 1,
+}
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def test_its_cells_run(cells, tmp_path, monkeypatch):
     for source, _ in cells:
         code = re.sub(r"%pip.*", "raise AssertionError", source)
         code = code.replace('"digits_small"', '"digits_mlp"').replace(
-            "run_lib.train(", "config.training.n_iters = 100\nrun_lib.train("
+            "run_lib.train(", f"config.update_from_flattened_dict({SMALL})\nrun_lib.train("
         )
         exec(compile(code, "cell", "exec"), names)
     images, known = names["images"], names["known"]

@@ -122,8 +122,10 @@ class Logger:
     def __call__(self, now: Moment, state: TrainState) -> None:
         if not now.logs:
             return
+        while self._running:  # the metrics wait for all of them, and the bar would stand still meanwhile
+            jax.block_until_ready(self._running.popleft())
+            self._bar.update()
         values = mean_of_finite(self._pending, now.step)
-        self._show_finished()
         values["steps_per_second"] = len(self._pending) / (time.perf_counter() - self._since)
         values["images_per_second"] = values["steps_per_second"] * self._images_per_step
         if now.evaluates:
