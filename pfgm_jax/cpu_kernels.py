@@ -8,16 +8,20 @@ import importlib.metadata
 import os
 
 OPTION = "xla_cpu_experimental_ynn_fusion_type"
-# XLA ends the process over an option that it does not know.
-_VERSIONS = ("0.10.",)
+# Of jaxlib, those that are known to have it: XLA ends the process over an option that it does not know.
+_VERSIONS = ("0.10.0", "0.10.1", "0.10.2")
 
 
 def choose() -> None:
     """Has XLA compile convolutions to Eigen's kernels from now on; an option in XLA_FLAGS goes before.
 
-    XLA reads the variable when it compiles for the first time. Other backends than the CPU take no notice.
+    XLA reads the variable when it compiles for the first time. The option concerns the CPU only.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if OPTION not in flags and importlib.metadata.version("jaxlib").startswith(_VERSIONS):
+    try:
+        version = importlib.metadata.version("jaxlib")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if OPTION not in flags and version in _VERSIONS:
         others = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
         os.environ["XLA_FLAGS"] = f"{flags} --{OPTION}={others}".strip()

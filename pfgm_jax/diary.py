@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 
 from pfgm_jax import sharding
-from pfgm_jax.errors import InputError, PfgmError
-from pfgm_jax.folders import Folder, append
+from pfgm_jax.errors import InputError
+from pfgm_jax.folders import Folder, is_local
 
 FILE = "log.jsonl"
 log = logging.getLogger("pfgm_jax")
@@ -20,6 +20,11 @@ class _Diary(logging.Handler):
     def __init__(self, file: Folder, command: str):
         super().__init__(logging.INFO)
         self._file, self._command = file, command
+        with contextlib.suppress(Exception):
+            # A process that was killed may have left a line without its end.
+            self._before = file.read_bytes() if file.is_file() else b""
+            if self._before and not self._before.endswith(b"\n"):
+                self._append(b"\n")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write(record.levelname.lower(), record.getMessage())
@@ -27,13 +32,24 @@ class _Diary(logging.Handler):
     def write(self, level: str, message: str) -> None:
         time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         line = json.dumps({"time": time, "command": self._command, "level": level, "message": message})
-        with contextlib.suppress(OSError):  # a full disk stops the work itself, with a better message
-            append(self._file, f"{line}\n".encode())
+        # Whatever fails here, such as a full disk, stops the work itself with a better message.
+        with contextlib.suppress(Exception):
+            self._append(f"{line}\n".encode())
+
+    def _append(self, content: bytes) -> None:
+        if is_local(self._file):
+            with self._file.open("ab") as file:
+                file.write(content)
+        else:  # object stores cannot append
+            self._before += content
+            self._file.write_bytes(self._before)
 
 
 @contextlib.contextmanager
 def kept(workdir: Folder, command: str) -> Iterator[None]:
-    """Writes what pfgm_jax reports to log.jsonl of a workdir, and an error of its own that ends what is under way.
+    """Writes what pfgm_jax reports to log.jsonl of a workdir, and the error that ends what is under way.
+
+    What the program's level of logging leaves out is not written either.
 
     Args:
       workdir: of the run, which exists. Only the first process writes.
@@ -42,16 +58,13 @@ def kept(workdir: Folder, command: str) -> Iterator[None]:
     if not sharding.is_first():
         yield
         return
-    diary, level = _Diary(workdir / FILE, command), log.level
+    diary = _Diary(workdir / FILE, command)
     log.addHandler(diary)
-    if log.getEffectiveLevel() > logging.INFO:  # in a program that did not set up logging
-        log.setLevel(logging.INFO)
     try:
         yield
-    except PfgmError as error:
+    except Exception as error:
         if not isinstance(error, InputError):  # which leaves a workdir as it was
-            diary.write("error", str(error))
+            diary.write("error", str(error) or type(error).__name__)
         raise
     finally:
         log.removeHandler(diary)
-        log.setLevel(level)

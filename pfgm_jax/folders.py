@@ -62,15 +62,6 @@ def is_local(folder: Folder) -> bool:
     return isinstance(folder, pathlib.Path)
 
 
-def append(path: Folder, content: bytes) -> None:
-    """Appends to a file, which need not exist yet."""
-    if is_local(path):
-        with path.open("ab") as file:
-            file.write(content)
-    else:  # object stores cannot append
-        path.write_bytes((path.read_bytes() if path.exists() else b"") + content)
-
-
 def write_whole(path: Folder, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Writes a file atomically, and creates its folder.
 

@@ -12,7 +12,6 @@ from pfgm_jax import (
     build,
     curves,
     datasets,
-    diary,
     evaluation,
     interruption,
     measured_images,
@@ -66,7 +65,7 @@ def train(config: ml_collections.ConfigDict, workdir: Folder | str) -> TrainStat
     config_lib.validate_devices(config, dataset, devices.count)
     with contextlib.ExitStack() as stack:
         sharding.on_first_process(lambda: workdirs.open_for_training(workdir, config, stack))
-        stack.enter_context(diary.kept(workdir, "train"))
+        stack.enter_context(page.reported(workdir, "train"))
         config.training.restart = False  # next time it resumes
         stop = stack.enter_context(interruption.stop_requests())
         _log_data(config, dataset)
@@ -135,10 +134,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: Folder | str) -> list[d
     workdir = to_folder(workdir)
     devices = Devices.all()
     config = config_lib.with_batches(workdirs.config_of_run(config, workdir), devices.count)
-    with diary.kept(workdir, "eval"):
+    with page.reported(workdir, "eval"):
         found = _evaluate(config, workdir, devices)
         log.info("%s", reports.table(found))
-    sharding.on_first_process(lambda: page.write(workdir))
     return found
 
 

@@ -8,9 +8,10 @@ import types
 import pytest
 
 import run_lib
-from pfgm_jax import diary
+from pfgm_jax import config_files, diary
 from pfgm_jax.errors import InputError, TrainingError
-from pfgm_jax.training import wandb_writer
+from pfgm_jax.pages import run as page
+from pfgm_jax.training import callbacks, wandb_writer
 from tests.test_run_lib import small_digits
 
 
@@ -39,17 +40,42 @@ def test_keeps_reports_and_the_error_that_ended_a_command(tmp_path):
     ]
 
 
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):
+    (tmp_path / diary.FILE).write_text('{"time": "2026')
+    with diary.kept(tmp_path, "train"):
+        logging.getLogger("pfgm_jax").warning("again")
+    assert json.loads((tmp_path / diary.FILE).read_text().splitlines()[-1])["message"] == "again"
+
+
+def test_a_page_that_cannot_be_written_stops_nothing(tmp_path, caplog):
+    config_files.write(small_digits(), tmp_path)
+    (tmp_path / "report.html").mkdir()
+    page.update(tmp_path)
+    assert "report.html was not written" in caplog.text
+
+
+def test_a_run_that_fails_has_a_page_that_says_so(tmp_path, monkeypatch):
+    def fail(*_):
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr(callbacks.Saver, "__call__", fail)
+    with pytest.raises(TrainingError):
+        run_lib.train(small_digits(), tmp_path)
+    assert "the loss is nan" in (tmp_path / "report.html").read_text()
+
+
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path):
     (tmp_path / diary.FILE).mkdir()
     with diary.kept(tmp_path, "train"):
         logging.getLogger("pfgm_jax").warning("lost")
 
 
-def test_training_and_evaluation_write_the_page(tmp_path):
+def test_training_and_evaluation_write_the_page(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "pfgm_jax")
     config = small_digits()
     run_lib.train(config, tmp_path)
-    page = (tmp_path / "report.html").read_text()
-    assert '"step": 6, ' in page and "fid" not in page.split("const run =")[1]
+    text = (tmp_path / "report.html").read_text()
+    assert '"step": 6, ' in text and "fid" not in text.split("const run =")[1]
     config.eval.enable_bpd = config.eval.enable_loss = False
     config.sampling.ode_solver, config.sampling.N = "euler", 2
     config.eval.num_samples = config.sampling.batch_size = 8

@@ -4,11 +4,13 @@ It is one file that needs no network: what it shows is in it, pictures among it.
 """
 
 import base64
+import contextlib
 import datetime
 import io
 import json
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,12 @@ from etils import epath
 from PIL import Image
 
 import pfgm_jax.version
-from pfgm_jax import config_files, defaults, diary
+from pfgm_jax import config_files, defaults, diary, sharding
 from pfgm_jax.errors import InputError
 from pfgm_jax.folders import Folder, write_whole
 from pfgm_jax.reading import parse_line, read_json
+
+log = logging.getLogger("pfgm_jax")
 
 FILE = "report.html"
 # Points of a curve, pictures by step, pixels of a picture's longer side and lines of the log; more would make the page
@@ -44,6 +48,30 @@ def write(workdir: Folder) -> Folder:
     content = json.dumps(_plain(collect(workdir)), allow_nan=False).replace("</", "<\\/")
     write_whole(workdir / FILE, _TEMPLATE.read_text().replace(_PLACE, content).encode())
     return workdir / FILE
+
+
+def update(workdir: Folder) -> None:
+    """Writes the page of a run, or a warning if it cannot be written."""
+    try:
+        write(workdir)
+    except Exception as error:  # of the disk, of an object store, or of another process that writes it
+        log.warning("%s was not written (%s)", workdir / FILE, error)
+
+
+@contextlib.contextmanager
+def reported(workdir: Folder, command: str) -> Iterator[None]:
+    """Keeps the log of a workdir while a command is under way, and writes its page however that ends.
+
+    Args:
+      workdir: of the run.
+      command: such as train.
+    """
+    try:
+        with diary.kept(workdir, command):
+            yield
+    finally:
+        if sharding.is_first() and (workdir / "config.json").exists():
+            update(workdir)
 
 
 def collect(workdir: Folder) -> dict[str, Any]:

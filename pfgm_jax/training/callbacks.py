@@ -220,8 +220,8 @@ class Page:
         self._workdir = workdir
 
     def __call__(self, now: Moment, state: TrainState) -> None:
-        if now.evaluates:
-            sharding.on_first_process(lambda: page.write(self._workdir))
+        if now.evaluates and sharding.is_first():
+            page.update(self._workdir)
 
 
 def mean_of_finite(pending: list[dict[str, Array]], last_step: int) -> dict[str, float]:

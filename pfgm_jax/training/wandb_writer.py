@@ -26,7 +26,9 @@ def check(training: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: it is not.
     """
-    if training.wandb and importlib.util.find_spec("wandb") is None:
+    spec = importlib.util.find_spec("wandb")
+    # Its own folder of runs, wandb/, would be taken for a package without files.
+    if training.wandb and (spec is None or spec.origin is None):
         raise InputError(
             f"training.wandb is {shown(training.wandb)}, which needs the package wandb; pip install wandb, or leave "
             "the field empty"
@@ -39,9 +41,11 @@ def create_writer(workdir: Folder, step: int, config: ml_collections.ConfigDict)
     Raises:
       InputError: Weights & Biases is asked for, and no run can be begun there.
     """
-    if not sharding.is_first():
-        return NoWriter(workdir, step)
-    return WandbWriter(workdir, step, config) if config.training.wandb else MetricWriter(workdir, step)
+
+    def create() -> MetricWriter:
+        return WandbWriter(workdir, step, config) if config.training.wandb else MetricWriter(workdir, step)
+
+    return sharding.on_first_process(create) or NoWriter(workdir, step)
 
 
 class WandbWriter(MetricWriter):
@@ -55,7 +59,7 @@ class WandbWriter(MetricWriter):
         """
         super().__init__(workdir, step)
         file, project = workdir / ID, config.training.wandb
-        known = file.read_text().strip() if file.is_file() else None
+        known = file.read_text().strip() if step and file.is_file() else None
         try:
             self._run: Any = wandb.init(
                 project=project,
@@ -70,7 +74,7 @@ class WandbWriter(MetricWriter):
             reason = str(error).rstrip(".")
             raise InputError(
                 f"training.wandb is {shown(project)}, but no run could be begun there ({reason}); log in with "
-                "`wandb login`, set WANDB_MODE=offline, or leave the field empty"
+                f"`wandb login`, set WANDB_MODE=offline, delete {file} to begin another run, or leave the field empty"
             ) from None
         write_whole(file, self._run.id.encode())
 
@@ -86,5 +90,7 @@ class WandbWriter(MetricWriter):
 
     def close(self) -> None:
         """Ends the run there."""
-        self._run.finish()
-        super().close()
+        try:
+            self._run.finish()
+        finally:
+            super().close()

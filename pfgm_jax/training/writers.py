@@ -9,7 +9,7 @@ import tensorboardX
 from jaxtyping import UInt8
 
 from pfgm_jax import pictures
-from pfgm_jax.folders import Folder, append, write_whole
+from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.reading import parse_line
 from pfgm_jax.training.overfitting import Losses, losses_of_lines
 
@@ -41,7 +41,14 @@ class MetricWriter:
           OSError: a file cannot be written.
         """
         self._check_events()
-        append(self._path, (json.dumps({"step": step, **values}) + "\n").encode())
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        if is_local(self._path):
+            with self._path.open("ab") as file:
+                file.write(line)
+        else:
+            # Object stores cannot append.
+            self._lines.append(line)
+            write_whole(self._path, b"".join(self._lines))
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
