@@ -1,4 +1,4 @@
-"""The command line: python main.py --mode train|sample|eval|likelihood|reflow --config digits [--workdir DIR]."""
+"""The command line: python main.py --mode train|sample|eval|likelihood|restore|reflow --config NAME [--workdir DIR]."""
 
 from pfgm_jax.commands.main import start
 
