@@ -15,7 +15,7 @@ from pfgm_jax.folders import Folder, is_local, write_whole
 from pfgm_jax.training.writers import MetricWriter, NoWriter
 
 with epy.lazy_imports():  # it is optional
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]
 
 ID = "wandb.txt"  # of the run there, in the workdir, so that a run that resumes goes on there
 
