@@ -30,6 +30,7 @@ FLAGS = [
     "--config.model.nf=64",
     "--config.model.num_res_blocks=1",
     "--config.optim.warmup=2",
+    "--config.optim.schedule=constant",  # otherwise the learning rate would depend on n_iters
 ]
 # An evaluation of another, of which a piece takes a good part of a second.
 EVALUATION = [
