@@ -23,7 +23,10 @@ SAME, BEFORE = "same", "before"
 STEPS = {SAME: 6, BEFORE: 3}
 USES = ("sample", "evaluate", "likelihood")
 # What a run rewrites, or writes beside what was there.
-REWRITTEN = (".sums.json", ".lock", ".lock.holder", "config.json", "metrics.jsonl", "eval/3.json", "eval/6.json")
+REWRITTEN = (
+    *(".sums.json", ".lock", ".lock.holder", "config.json", "metrics.jsonl", "eval/3.json", "eval/6.json"),
+    *("log.jsonl", "report.html"),
+)
 
 
 class Damage(NamedTuple):
