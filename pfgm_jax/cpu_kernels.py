@@ -8,6 +8,8 @@ import importlib.metadata
 import os
 
 OPTION = "xla_cpu_experimental_ynn_fusion_type"
+# What the library is to compute; convolutions are not among it.
+FUSIONS = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
 # Of jaxlib, those that are known to have it: XLA ends the process over an option that it does not know.
 _VERSIONS = ("0.10.0", "0.10.1", "0.10.2")
 
@@ -23,5 +25,4 @@ def choose() -> None:
     except importlib.metadata.PackageNotFoundError:
         return
     if OPTION not in flags and version in _VERSIONS:
-        others = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-        os.environ["XLA_FLAGS"] = f"{flags} --{OPTION}={others}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} --{OPTION}={FUSIONS}".strip()

@@ -26,9 +26,11 @@ def check(training: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: it is not.
     """
+    if not training.wandb:
+        return
     spec = importlib.util.find_spec("wandb")
     # Its own folder of runs, wandb/, would be taken for a package without files.
-    if training.wandb and (spec is None or spec.origin is None):
+    if spec is None or spec.origin is None:
         raise InputError(
             f"training.wandb is {shown(training.wandb)}, which needs the package wandb; pip install wandb, or leave "
             "the field empty"
