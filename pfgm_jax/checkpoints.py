@@ -58,7 +58,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         with _without_warnings():
             for _ in range(LISTINGS if self.read_only else 0):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     return ocp.CheckpointManager(self.directory, options=self._options)
             return ocp.CheckpointManager(self.directory, options=self._options)
 
@@ -162,7 +162,7 @@ class Checkpoints:
         """
         for _ in range(LISTINGS if self.read_only else 1):
             if self.read_only:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                     self._manager.reload()  # a run may have saved others, and deleted those that it had
             found = sharding.first_text(",".join(map(str, self.steps())) or "none")
             steps = [int(text) for text in found.split(",") if found != "none"]
