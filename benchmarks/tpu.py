@@ -145,7 +145,7 @@ def measure(name: str, count: int, function: Callable, arguments: tuple) -> None
     seconds = time.perf_counter() - start
     memory, cost, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
     moved, flops, total = cost.get("bytes accessed", 0.0), cost.get("flops", 0.0), cycles(text)
-    norms = cycles(text, "GroupNorm") / total if total else 0.0
+    norms = cycles(text, "/norm") / total if total else 0.0
     print(
         f"{name:22}{count:6}{memory.peak_memory_in_bytes / 1e6:10.0f}{moved / 1e6:11.0f}{flops / 1e9:10.1f}"
         f"{1e3 * moved / BANDWIDTH:10.2f}{1e3 * flops / PEAK:10.2f}{1e3 * total / CLOCK:10.2f}{norms:8.0%}"

@@ -25,14 +25,31 @@ def test_positional_embedding_equals_its_formula_for_any_real_number():
 
 @pytest.mark.parametrize("channels", [4, 24, 72, 256])
 def test_group_norm_makes_each_group_standard(channels):
-    x = np.random.default_rng(0).normal(3, 5, (2, 4, 6, channels)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    x, added = (rng.normal(3, 5, shape).astype(np.float32) for shape in ((2, 4, 6, channels), (2, channels)))
     groups = {4: 1, 24: 6, 72: 18, 256: 32}[channels]
     params = {"scale": np.linspace(1, 2, channels), "bias": np.linspace(-1, 1, channels)}
-    y = answer(layers.GroupNorm(), params, jnp.asarray(x))
-    grouped = x.astype(np.float64).reshape(2, 24, groups, -1)
+    expected = lambda x: standard(x, groups) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(answer(layers.GroupNorm(), params, jnp.asarray(x)), expected(x), atol=1e-5)
+    with_added = answer(layers.GroupNorm(), params, jnp.asarray(x), jnp.asarray(added))
+    np.testing.assert_allclose(with_added, expected(x.astype(np.float64) + added[:, None, None]), atol=1e-5)
+
+
+def standard(x, groups):
+    """Each image's groups of channels in float64, with mean 0 and variance 1."""
+    grouped = x.astype(np.float64).reshape(len(x), -1, groups, x.shape[-1] // groups)
     mean, var = grouped.mean((1, 3), keepdims=True), grouped.var((1, 3), keepdims=True)
-    expected = ((grouped - mean) / np.sqrt(var + 1e-6)).reshape(x.shape) * params["scale"] + params["bias"]
-    np.testing.assert_allclose(y, expected, atol=1e-5)
+    return ((grouped - mean) / np.sqrt(var + 1e-6)).reshape(x.shape)
+
+
+@pytest.mark.parametrize("mean", [0, 3, 30, 300])
+def test_group_norm_in_bfloat16_loses_less_than_the_rounding_of_its_input(mean):
+    x = np.random.default_rng(0).normal(mean, 1, (8, 16, 16, 24)).astype(np.float32)
+    rounded = jnp.asarray(x, jnp.bfloat16)
+    params = {"scale": np.ones(24), "bias": np.zeros(24)}
+    of_rounded = standard(np.asarray(rounded), 6)
+    error = np.abs(answer(layers.GroupNorm(), params, rounded) - of_rounded).max()
+    assert error < 0.02 * np.abs(of_rounded - standard(x, 6)).max()
 
 
 def test_downsampling_averages_and_undoes_upsampling():
