@@ -69,13 +69,13 @@ def seconds_each(call: Callable[[], object], times: int) -> float:
     return float(np.median(took))
 
 
-def network_flops(config: ml_collections.ConfigDict, batch: int) -> float:
-    """Arithmetic operations of a forward and backward pass, before XLA changes anything."""
+def network_flops(config: ml_collections.ConfigDict, batch: int, backward: bool = True) -> float:
+    """Arithmetic operations of a forward pass, and a backward pass, before XLA changes anything."""
     model = models.create_model(config)
     params = jax.eval_shape(lambda key: build.init_params(model, config, key), jax.random.key(0))
     x, z = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((batch, *build.image_shape(config)), (batch,)))
     loss = lambda params, x, z: jnp.sum(jnp.asarray(model.apply({"params": params}, x, z)) ** 2)
-    analysis = jax.jit(jax.grad(loss)).lower(params, x, z).cost_analysis()
+    analysis = jax.jit(jax.grad(loss) if backward else loss).lower(params, x, z).cost_analysis()
     assert analysis is not None
     return analysis["flops"]
 

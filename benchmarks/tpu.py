@@ -10,7 +10,7 @@ estimate of the time, and what is communicated. For the time it gives the limits
 arithmetic over its peak, and bytes over its bandwidth. The estimates of reductions, copies, sorting, gathers and
 communication are known to be too low or missing.
 
-Parts take minutes; --full compiles whole training steps and sampling, an hour or more for each config.
+Parts take minutes; --full compiles whole training steps, sampling and likelihoods, an hour or more for each config.
 """
 
 import os
@@ -23,29 +23,18 @@ import argparse
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType
 
-from pfgm_jax import build, config_files, datasets, sharding
-from pfgm_jax import config as config_lib
-from pfgm_jax.keys import sample_keys
-from pfgm_jax.latents import decode
-from pfgm_jax.samplers import create_sampler
-from pfgm_jax.sharding import AXIS, WHOLE, Devices
-from pfgm_jax.training.state import apply_gradients, create_optimizer
-from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
+from benchmarks.described import Parts, collectives, configure
+from pfgm_jax.sharding import AXIS, Devices
 
 TOPOLOGIES = {1: "v5e:1x1", 8: "v5e:2x4", 16: "v5e:4x4", 64: "v5e:8x8", 128: "v5e:8x16", 256: "v5e:16x16"}
 # Of a chip (cloud.google.com/tpu/docs/v5e): bytes of memory, bytes/s, operations/s in bfloat16, cycles/s.
 MEMORY, BANDWIDTH, PEAK, CLOCK = 16e9, 819e9, 197e12, 1.5e9
-BYTES = {"u8": 1, "s8": 1, "pred": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
-COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 
 
 def chips(count: int) -> Devices:
@@ -55,81 +44,6 @@ def chips(count: int) -> Devices:
     mesh = jax.sharding.Mesh(np.array(described.devices).reshape(-1), (AXIS,), axis_types=(AxisType.Auto,))
     assert mesh.size == count
     return Devices(mesh)
-
-
-def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Describes arrays of the shapes of a tree, placed as a sharding says."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
-
-
-class Parts:
-    """The parts of a config on some chips: name -> a jitted function and its arguments."""
-
-    def __init__(self, config: ml_collections.ConfigDict, devices: Devices):
-        self.config, self.devices = config, devices
-        self.objective = create_objective(config, devices)
-        self.optimizer = create_optimizer(config.optim)
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        describe = lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-        self.placement = shardings_of_state(config, devices)
-        self.state = jax.tree.map(describe, jax.eval_shape(initializer(config), jax.random.key(0)), self.placement)
-        self.key = placed(key, devices.whole)
-        rows = config.training.batch_size
-        stored = jax.ShapeDtypeStruct((rows, *build.image_shape(config)), jnp.uint8)
-        numbers = jax.ShapeDtypeStruct((rows,), jnp.int32)
-        self.batch = datasets.Batch(
-            placed(stored, devices.rows), placed(numbers, devices.whole), placed(numbers, devices.rows)
-        )
-        self.flag = placed(jax.ShapeDtypeStruct((devices.count,), jnp.float32), devices.rows)
-
-    def field(self) -> tuple[Callable, tuple]:
-        """Perturbed points and their targets, from a batch as it is stored."""
-        return jax.jit(lambda key, batch: self.objective.training_pair(key, batch, None)), (self.key, self.batch)
-
-    def update(self) -> tuple[Callable, tuple]:
-        """The sum of gradients over the chips, Adam, and the average."""
-        devices, rate = self.devices, self.config.model.ema_rate
-
-        def update(state, of_each):
-            specs = devices.specs(of_each, self.objective.spread)
-            total = lambda g: sharding.sum_in_parts(g, specs)
-            summed = devices.on_each(total, (WHOLE,), specs)(of_each)
-            return apply_gradients(state, summed, self.optimizer, rate)
-
-        return jax.jit(update, donate_argnums=0, out_shardings=self.placement), (self.state, self.state.params)
-
-    def forward(self) -> tuple[Callable, tuple]:
-        """The network, of the points of a step."""
-        x = jax.ShapeDtypeStruct((self.config.training.small_batch_size, *build.image_shape(self.config)), jnp.float32)
-        level = jax.ShapeDtypeStruct(x.shape[:1], jnp.float32)
-        apply = lambda params, x, level: self.objective.model.apply({"params": params}, x, level)
-        return jax.jit(apply), (self.state.params, *placed((x, level), self.devices.rows))
-
-    def step(self) -> tuple[Callable, tuple]:
-        """A training step."""
-        return create_step(self.config, self.devices)[0], (self.state, self.key, self.batch, None, self.flag)
-
-    def sampling(self) -> tuple[Callable, tuple]:
-        """Samples of a batch, by 20 steps of DPM-Solver++."""
-        method, model, devices = self.objective.method, self.objective.model, self.devices
-        solver, n = create_sampler("dpmpp_2m", steps=20), self.config.sampling.batch_size
-
-        def sample(params, key):
-            net = lambda x, level, context=None: jnp.asarray(model.apply({"params": params}, x, level))
-            x = method.prior_sample(devices.split(sample_keys(key, devices.round_up(n))))
-            return decode(method, net, x, solver)
-
-        return jax.jit(sample, out_shardings=devices.whole), (self.state.params, self.key)
-
-
-def collectives(text: str) -> str:
-    """Lists what a compiled program communicates, with bytes."""
-    found: dict[str, list[int]] = {}
-    for shapes, name in re.findall(rf"= (.*?) ({COLLECTIVES})(?:-start)?\(", text):
-        sizes = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        bytes_ = [BYTES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n])) for kind, dims in sizes]
-        found.setdefault(name, []).append(sum(bytes_))
-    return ", ".join(f"{len(each)} {name} of {sum(each) / 1e6:.3g} MB" for name, each in found.items()) or "none"
 
 
 def cycles(text: str, scope: str = "") -> int:
@@ -165,7 +79,7 @@ def main() -> None:
     parser.add_argument("--spread_from", type=int, default=8, help="see training.spread_from")
     parser.add_argument("--full", action="store_true")
     arguments = parser.parse_args()
-    parts = ["step", "sampling"] if arguments.full else arguments.parts
+    parts = ["step", "sampling", "likelihood"] if arguments.full else arguments.parts
     print(
         f"jax {jax.__version__}, chips of the type v5e: {MEMORY / 1e9:.0f} GB, {BANDWIDTH / 1e9:.0f} GB/s, {PEAK:.3g}/s"
     )
@@ -176,12 +90,8 @@ def main() -> None:
     for name in arguments.configs:
         for dtype in arguments.dtype:
             for count in arguments.chips:
-                config = config_files.load_experiment(name)
-                config.model.dtype, config.training.spread_from = dtype, arguments.spread_from
-                config.training.field_reference = config.training.field_reference or "batch"
-                if count > config.training.small_batch_size:
-                    config.training.points_per_device = 1
-                of_config = Parts(config_lib.with_batches(config, count), chips(count))
+                config = configure(name, dtype, count, arguments.spread_from)
+                of_config = Parts(config, chips(count))
                 for part in parts:
                     measure(f"{name} {part} {dtype[:5]}", count, *getattr(of_config, part)())
 

@@ -79,7 +79,7 @@ class Generator:
         size = self.batch_size(n)
         samples = Keys.from_seed(seed, self._devices.whole).samples
         key = key_of_samples(samples, context.image is not None, context.known is not None)
-        sample = self._compiled(_sampling, self.method, self._model, self.sampler, self._devices, size)
+        sample = self._compiled(create_sampling, self.method, self._model, self.sampler, self._devices, size)
         for start in range(0, n, size):
             rows = _batch(context, start, size)
             yield _first_rows(sample(params, key, np.int32(first + start), rows), min(size, n - start))
@@ -134,7 +134,7 @@ class Generator:
         method, solver = self.method.for_densities(), build.create_likelihood_solver(self.config)
         divergence = build.create_divergence(self.config)
         parts = method, self._model, self.scaling, solver, divergence, self._devices, draws
-        bits = self._compiled(_likelihood, *parts)
+        bits = self._compiled(create_likelihood, *parts)
         for first in range(0, len(stored), size):
             part, rows, of_rows = _batch((stored, index, context), first, size)
             found = bits(params, key, part, rows, of_rows)
@@ -169,7 +169,9 @@ def _network(model: nn.Module, params: PyTree) -> Network:
 
 
 @_shared
-def _sampling(method: Method, model: nn.Module, sampler: Sampler, devices: Devices, n: int) -> Callable:
+def create_sampling(method: Method, model: nn.Module, sampler: Sampler, devices: Devices, n: int) -> Callable:
+    """Creates `sampling.sample` of n samples, shared out: (params, key, number of the first, context) -> Solution."""
+
     def sample(params, key, first, context):
         keys, context = devices.split((sample_keys(key, n, first), context))
         return sampling.sample(method, _network(model, params), sampler, keys, context)
@@ -187,7 +189,7 @@ def _solving(solve: Callable, method: Method, model: nn.Module, solver: OdeSolve
 
 
 @_shared
-def _likelihood(
+def create_likelihood(
     method: Method,
     model: nn.Module,
     scaling: datasets.Scaling,
@@ -196,6 +198,8 @@ def _likelihood(
     devices: Devices,
     draws: int,
 ) -> Callable:
+    """Creates `likelihood.bits_per_dim`, shared out: (params, key, stored, index, context) -> BitsPerDim."""
+
     def bits(params, key, stored, index, context):
         net = _network(model, params)
         stored, context = devices.split((stored, context))

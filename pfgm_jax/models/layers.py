@@ -62,9 +62,7 @@ class GroupNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "B H W C"], added: Float[Array, "B C"] | None = None
-    ) -> Float[Array, "B H W C"]:
+    def __call__(self, x: Float[Array, "B H W C"], added: Float[Array, "B C"] | None = None) -> Float[Array, "B H W C"]:
         """Normalizes x, or x + `added`, which is then never an image itself."""
         channels = x.shape[-1]
         groups = next(g for g in range(max(1, min(channels // 4, 32)), 0, -1) if channels % g == 0)
