@@ -161,8 +161,8 @@ def main() -> None:
                 flops = {part: network_flops(config, points, part == "step") for part in ("forward", "step")}
                 for part in arguments.parts:
                     label = f"{name} {part} {dtype}"
-                    compiled = getattr(of_config, part)()
-                    measure(label, count, flops.get(part, 0.0), peak, *compiled, arguments.kernels)
+                    function, inputs = getattr(of_config, part)()
+                    measure(label, count, flops.get(part, 0.0), peak, function, inputs, arguments.kernels)
 
 
 if __name__ == "__main__":
