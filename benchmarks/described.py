@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.experimental.topologies import TopologyDescription
+from jax.sharding import AxisType
 
 from pfgm_jax import build, config_files, datasets, sharding
 from pfgm_jax import config as config_lib
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.generator import create_likelihood, create_sampling
 from pfgm_jax.samplers import create_sampler
-from pfgm_jax.sharding import WHOLE, Devices
+from pfgm_jax.sharding import AXIS, WHOLE, Devices
 from pfgm_jax.training.state import apply_gradients, create_optimizer
 from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
 
@@ -33,13 +35,18 @@ def configure(name: str, dtype: str, count: int, spread_from: int) -> ml_collect
     return config_lib.with_batches(config, count)
 
 
+def devices_of(described: TopologyDescription) -> Devices:
+    """Returns the devices of a description, in a line."""
+    return Devices(jax.sharding.Mesh(np.array(described.devices).reshape(-1), (AXIS,), axis_types=(AxisType.Auto,)))
+
+
 def placed(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     """Describes arrays of the shapes of a tree, placed as a sharding says."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree)
 
 
 class Parts:
-    """The parts of a config on some chips: name -> a jitted function and its arguments."""
+    """The parts of a config on some devices: name -> a jitted function and its arguments."""
 
     def __init__(self, config: ml_collections.ConfigDict, devices: Devices):
         self.config, self.devices = config, devices
@@ -109,11 +116,15 @@ class Parts:
         return bits, (self.state.params, self.key, *rows, NO_CONTEXT)
 
 
+def size(shapes: str) -> int:
+    """Bytes of the arrays that a text of HLO names."""
+    found = re.findall(r"\b(\w+)\[([\d,]*)\]", shapes)
+    return sum(BYTES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n])) for kind, dims in found)
+
+
 def collectives(text: str) -> str:
     """Lists what a compiled program communicates, with bytes."""
     found: dict[str, list[int]] = {}
     for shapes, name in re.findall(rf"= (.*?) ({COLLECTIVES})(?:-start)?\(", text):
-        sizes = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        bytes_ = [BYTES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n])) for kind, dims in sizes]
-        found.setdefault(name, []).append(sum(bytes_))
+        found.setdefault(name, []).append(size(shapes))
     return ", ".join(f"{len(each)} {name} of {sum(each) / 1e6:.3g} MB" for name, each in found.items()) or "none"

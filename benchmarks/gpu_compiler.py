@@ -22,13 +22,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType
 
-from benchmarks.described import BYTES, Parts, collectives, configure
+from benchmarks.described import Parts, collectives, configure, devices_of, size
 from benchmarks.gpu import PEAKS, network_flops
-from pfgm_jax.sharding import AXIS, Devices
+from pfgm_jax.sharding import Devices
 
 BANDWIDTH = 3.35e12  # bytes/s, of the data sheet
 # What XLA asks of a device. From the CUDA programming guide (compute capability 9.0) and the H100's data sheet.
@@ -62,13 +60,7 @@ class Kernel(NamedTuple):
 def gpus(count: int) -> Devices:
     """Describes so many GPUs of one machine."""
     described = topologies.get_topology_desc("", platform="cuda", target_config=H100, topology=f"1x1x{count}")
-    return Devices(jax.sharding.Mesh(np.array(described.devices).reshape(-1), (AXIS,), axis_types=(AxisType.Auto,)))
-
-
-def size(shapes: str) -> int:
-    """Bytes of the arrays that a text of HLO names."""
-    found = re.findall(r"\b(\w+)\[([\d,]*)\]", shapes)
-    return sum(BYTES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n])) for kind, dims in found)
+    return devices_of(described)
 
 
 def launched(text: str) -> Iterator[str]:

@@ -25,12 +25,10 @@ import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import AxisType
 
-from benchmarks.described import Parts, collectives, configure
-from pfgm_jax.sharding import AXIS, Devices
+from benchmarks.described import Parts, collectives, configure, devices_of
+from pfgm_jax.sharding import Devices
 
 TOPOLOGIES = {1: "v5e:1x1", 8: "v5e:2x4", 16: "v5e:4x4", 64: "v5e:8x8", 128: "v5e:8x16", 256: "v5e:16x16"}
 # Of a chip (cloud.google.com/tpu/docs/v5e): bytes of memory, bytes/s, operations/s in bfloat16, cycles/s.
@@ -41,9 +39,9 @@ def chips(count: int) -> Devices:
     """Describes so many chips."""
     options = {"chips_per_host_bounds": (1, 1, 1)} if count == 1 else {}
     described = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[count], **options)
-    mesh = jax.sharding.Mesh(np.array(described.devices).reshape(-1), (AXIS,), axis_types=(AxisType.Auto,))
-    assert mesh.size == count
-    return Devices(mesh)
+    devices = devices_of(described)
+    assert devices.count == count
+    return devices
 
 
 def cycles(text: str, scope: str = "") -> int:

@@ -101,6 +101,21 @@ def test_what_a_run_deletes_while_it_is_read_is_not_taken_for_damage(copied, cap
     assert not told(caplog)
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+def test_a_checkpoint_that_is_deleted_while_they_are_listed_is_passed_over(copied, monkeypatch, error):  # noqa: F811
+    manager, failures = ocp.CheckpointManager, [error("6"), error("6")]
+
+    def listed(*args, **options):
+        if failures:
+            raise failures.pop()
+        return manager(*args, **options)
+
+    monkeypatch.setattr(ocp, "CheckpointManager", listed)
+    with Checkpoints(copied / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.restore_ema()[1] == max(checkpoints.steps())
+    assert not failures
+
+
 def test_models_load_while_a_run_deletes_checkpoints(tmp_path):
     with Checkpoints(tmp_path / "made", keep_last=40) as checkpoints:
         for step in range(1, 31):

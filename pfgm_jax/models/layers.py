@@ -74,7 +74,7 @@ class GroupNorm(nn.Module):
         def group_mean(y):
             return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
 
-        coarse = jnp.finfo(x.dtype).nmant < jnp.finfo(jnp.float32).nmant
+        coarse = x.dtype == jnp.bfloat16
         x = x.astype(jnp.float32)
         shift = jnp.zeros((len(x), channels)) if added is None else added.astype(jnp.float32)
         mean = x.mean((1, 2))
