@@ -18,7 +18,7 @@ from pfgm_jax.generator import create_likelihood, create_sampling
 from pfgm_jax.samplers import create_sampler
 from pfgm_jax.sharding import AXIS, WHOLE, Devices
 from pfgm_jax.training.state import apply_gradients, create_optimizer
-from pfgm_jax.training.step import create_objective, create_step, initializer, shardings_of_state
+from pfgm_jax.training.step import create_objective, create_step, shapes_of_state, shardings_of_state
 
 BYTES = {"u8": 1, "s8": 1, "pred": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "u64": 8, "s64": 8, "f64": 8}
 COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
@@ -53,9 +53,7 @@ class Parts:
         self.objective = create_objective(config, devices)
         self.optimizer = create_optimizer(config.optim)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        describe = lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-        self.placement = shardings_of_state(config, devices)
-        self.state = jax.tree.map(describe, jax.eval_shape(initializer(config), jax.random.key(0)), self.placement)
+        self.state = shapes_of_state(config, devices)
         self.key = placed(key, devices.whole)
         rows = config.training.batch_size
         stored = jax.ShapeDtypeStruct((rows, *build.image_shape(config)), jnp.uint8)
@@ -79,7 +77,8 @@ class Parts:
             summed = devices.on_each(total, (WHOLE,), specs)(of_each)
             return apply_gradients(state, summed, self.optimizer, rate)
 
-        return jax.jit(update, donate_argnums=0, out_shardings=self.placement), (self.state, self.state.params)
+        placement = shardings_of_state(self.config, devices)
+        return jax.jit(update, donate_argnums=0, out_shardings=placement), (self.state, self.state.params)
 
     def forward(self) -> tuple[Callable, tuple]:
         """The network, of the points of a step."""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import run_lib
-from pfgm_jax import cpu_kernels
+from pfgm_jax import build, cpu_kernels
 from pfgm_jax.datasets import images
 from tests.test_run_lib import small_digits
 
@@ -62,6 +62,15 @@ def test_the_library_says_nothing_of_what_is_as_it_should_be(tmp_path):
     )
     done = python("-c", program, str(tmp_path))
     assert (done.stdout, done.stderr) == ("6 (9500, 9500, 1)\n", "")
+
+
+def test_a_start_traces_the_initial_state_once(tmp_path, monkeypatch):
+    traced, init_params = [], build.init_params
+    monkeypatch.setattr(build, "init_params", lambda *arguments: traced.append(arguments) or init_params(*arguments))
+    config = small_digits()
+    config.optim.lr = 1.25e-3  # of no other test, so that nothing is traced yet
+    run_lib.train(config, tmp_path)
+    assert len(traced) == 1
 
 
 def test_too_large_a_picture_is_refused_in_words(tmp_path, monkeypatch):

@@ -82,17 +82,13 @@ def train(
 
 def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints, devices: Devices) -> TrainState:
     """Restores the latest undamaged checkpoint, or creates the initial state."""
-    keys, init, placement = (
-        Keys.from_seed(config.seed, devices.whole),
-        step.initializer(config),
-        step.shardings_of_state(config, devices),
-    )
-    place = lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding)
-    state = checkpoints.restore(jax.tree.map(place, jax.eval_shape(init, keys.init), placement))
+    state = checkpoints.restore(step.shapes_of_state(config, devices))
     if state is None:
         # It runs once. On a CPU, optimizing it would take longer than everything else before the first step.
         unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-        state = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)(keys.init)
+        init, placement = step.initializer(config), step.shardings_of_state(config, devices)
+        key = Keys.from_seed(config.seed, devices.whole).init
+        state = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)(key)
     else:
         log.info("Resuming after step %d", int(state.step))
     parameters = sum(p.size for p in jax.tree.leaves(state.params))

@@ -43,17 +43,27 @@ def _initializer(config: ml_collections.FrozenConfigDict) -> Callable[[jax.Array
     return jax.jit(lambda key: create_state(build.init_params(model, config, key), optimizer))
 
 
-def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
-    """Says where the state of a run is: parameters on every device, their averages and Adam's moments spread or not.
+def shapes_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
+    """Says what the state of a run is and where: parameters on every device, averages and Adam's moments spread or not.
 
     They are spread from `training.spread_from` devices on (ZeRO-1, Rajbhandari et al. 2020, arXiv:1910.02054).
+
+    Returns:
+      `jax.ShapeDtypeStruct`s with shardings.
     """
-    shapes = jax.eval_shape(initializer(config), jax.random.key(0))
-    whole = jax.tree.map(lambda _: devices.whole, shapes)
-    if not _is_spread(config, devices):
-        return whole
-    spread = devices.spread(shapes)
-    return whole.replace(ema_params=spread.ema_params, opt_state=spread.opt_state)
+    # Placed as the key of a run: for another placement JAX would trace the network once more.
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=devices.whole)
+    shapes = jax.eval_shape(initializer(config), key)
+    placement = jax.tree.map(lambda _: devices.whole, shapes)
+    if _is_spread(config, devices):
+        spread = devices.spread(shapes)
+        placement = placement.replace(ema_params=spread.ema_params, opt_state=spread.opt_state)
+    return jax.tree.map(lambda shape, sharding: shape.update(sharding=sharding), shapes, placement)
+
+
+def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
+    """Says where the state of a run is; see `shapes_of_state`."""
+    return jax.tree.map(lambda shape: shape.sharding, shapes_of_state(config, devices))
 
 
 def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Callable, Callable]:
