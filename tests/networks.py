@@ -81,13 +81,15 @@ def network_of(name, **fields):
     return models.create_model(config), config
 
 
-def params_of(network, config, scale=0.3):
-    """Random parameters, of which those of last kernels, which start near 0, are no exception."""
-    params = build.init_params(network, config, jax.random.key(0))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [p + scale * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, noisy)
+def random_like(shapes, scale):
+    """Random parameters, also of last kernels, which start near 0, without compiling how they start."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda a: scale * rng.normal(size=a.shape).astype(np.float32), shapes)
+
+
+def params_of(network, config):
+    """Random parameters of a network for a config."""
+    return random_like(jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0)), 0.3)
 
 
 NETWORKS = {

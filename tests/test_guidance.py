@@ -1,6 +1,7 @@
 """Guidance, and sampling by label with networks that know the data: every method, every sampler."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -102,14 +103,12 @@ def test_guidance_is_the_formula_of_velocities(name, weight):
     net, of = network_of(method), guided(method, weight)
     x = jnp.asarray(2 * RNG.normal(size=(32, *SHAPE)), jnp.float32)
     label = Context(label=jnp.asarray(LABELS))
-    for t in (-1.0, 0.3) if method.t_prior > 0.3 else (-1.0, -0.2):
-        functions = ["velocity", "denoise"]
-        if hasattr(method, "score"):
-            functions.append("score")
-        for function in functions:
-            answer = getattr(method, function)
-            given, without = (np.asarray(answer(net, x, t, c), np.float64) for c in (label, Context()))
-            found = np.asarray(getattr(of, function)(net, x, t, label))
+    functions = ["velocity", "denoise", *(["score"] if hasattr(method, "score") else [])]
+    for function in functions:
+        of_method, of_guided = (jax.jit(functools.partial(getattr(m, function), net)) for m in (method, of))
+        for t in (-1.0, 0.3) if method.t_prior > 0.3 else (-1.0, -0.2):
+            given, without = (np.asarray(of_method(x, t, c), np.float64) for c in (label, Context()))
+            found = np.asarray(of_guided(x, t, label))
             expected = without + weight * (given - without)
             np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
             # Where no label is given, there is nothing to go towards.
@@ -121,19 +120,20 @@ def test_guidance_is_the_formula_of_velocities(name, weight):
 def test_guidance_is_confined_to_its_interval():
     for name in ("poisson", "vpsde", "flow"):
         method = method_of(name)
-        net, of = network_of(method), guided(method, 3.0, (0.2, 0.6))
+        net = network_of(method)
+        plain, of = (jax.jit(functools.partial(m.velocity, net)) for m in (method, guided(method, 3.0, (0.2, 0.6))))
         x, label = jnp.asarray(RNG.normal(size=(32, *SHAPE)), jnp.float32), Context(label=jnp.asarray(LABELS))
         for level, weight in ((0.1, 1), (0.19, 1), (0.21, 3), (0.59, 3), (0.61, 1), (0.9, 1)):
             t = math.log(level)
-            given, without = (np.asarray(method.velocity(net, x, t, c)) for c in (label, Context()))
+            given, without = (np.asarray(plain(x, t, c)) for c in (label, Context()))
             expected = without + weight * (given - without)
-            np.testing.assert_allclose(of.velocity(net, x, t, label), expected, rtol=1e-4, atol=1e-3)
+            np.testing.assert_allclose(of(x, t, label), expected, rtol=1e-4, atol=1e-3)
         # Each row at a time of its own.
         t = jnp.log(jnp.linspace(0.05, 0.9, 32))
-        given, without = (np.asarray(method.velocity(net, x, t, c)) for c in (label, Context()))
+        given, without = (np.asarray(plain(x, t, c)) for c in (label, Context()))
         inside = (np.exp(t) >= 0.2) & (np.exp(t) <= 0.6)
         expected = without + np.where(inside, 3.0, 1.0)[:, None, None, None] * (given - without)
-        np.testing.assert_allclose(of.velocity(net, x, t, label), expected, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(of(x, t, label), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_predictor_corrector_is_guided_at_its_own_times():

@@ -8,11 +8,12 @@ from pfgm_jax import models
 from pfgm_jax.models import embeddings, layers, resample
 from pfgm_jax.models.ncsnpp import NCSNpp
 from pfgm_jax.models.ncsnv2 import NCSNv2
+from tests.networks import random_like
 
 
 def answer(model, params, *inputs, **options) -> jax.Array:
     """What a module makes of its inputs."""
-    return jnp.asarray(model.apply({"params": params}, *inputs, **options))
+    return jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs, **options))(params, *inputs)
 
 
 def test_positional_embedding_equals_its_formula_for_any_real_number():
@@ -75,10 +76,7 @@ def test_attention_equals_its_formula():
 
 
 def random_params(model, *inputs):
-    """Parameters of a module without compiling its initializers."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
-    return jax.tree.map(lambda a: 0.2 * rng.normal(size=a.shape).astype(np.float32), shapes)
+    return random_like(jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"], 0.2)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (4, 12, 4), (16, 8, 3)])
@@ -121,7 +119,7 @@ def test_initial_kernels_have_the_variance_of_ddpm_and_the_network_starts_at_zer
         scale = 1e-10 if last else 0.1 if any(n in name for n in ("query", "key", "value")) else 1.0
         variance = scale * 2 / (fan_in + fan_out)
         # Uniform: the estimate of the variance from n values has a relative error of √(0.8 / n).
-        assert abs(kernel.var() / variance - 1) < 6 * np.sqrt(0.8 / kernel.size), name
+        assert abs(np.var(kernel) / variance - 1) < 6 * np.sqrt(0.8 / kernel.size), name
         checked += 1
     assert checked > 20
 
