@@ -94,7 +94,7 @@ def host_time() -> tuple[float, float]:
     config.training.field_reference = "batch"
     devices, key = Devices.all(), jax.random.key(0)
     state = jax.jit(initializer(config), out_shardings=shardings_of_state(config, devices))(key)
-    step = create_step(config, devices)[0]
+    step = create_step(config, devices)
     stored = np.random.default_rng(0).integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
     batches = datasets.step_batches(
         datasets.Split(stored), seed=0, batch_size=4096, rows=4096, start=0, stop=STEPS, place=jax.device_put

@@ -89,7 +89,7 @@ class Parts:
 
     def step(self) -> tuple[Callable, tuple]:
         """A training step."""
-        return create_step(self.config, self.devices)[0], (self.state, self.key, self.batch, None, self.flag)
+        return create_step(self.config, self.devices), (self.state, self.key, self.batch, None, self.flag)
 
     def sampling(self) -> tuple[Callable, tuple]:
         """Samples of a batch, by DPM-Solver++ in 20 steps."""

@@ -72,8 +72,9 @@ def seconds_each(call: Callable[[], object], times: int) -> float:
 def network_flops(config: ml_collections.ConfigDict, batch: int, backward: bool = True) -> float:
     """Arithmetic operations of a forward pass, and a backward pass, before XLA changes anything."""
     model = models.create_model(config)
-    params = jax.eval_shape(lambda key: build.init_params(model, config, key), jax.random.key(0))
-    x, z = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((batch, *build.image_shape(config)), (batch,)))
+    shape = build.image_shape(config)
+    params = models.shapes_of_params(model, shape)
+    x, z = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((batch, *shape), (batch,)))
     loss = lambda params, x, z: jnp.sum(jnp.asarray(model.apply({"params": params}, x, z)) ** 2)
     analysis = jax.jit(jax.grad(loss) if backward else loss).lower(params, x, z).cost_analysis()
     assert analysis is not None
@@ -92,7 +93,7 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     flag = devices.place(np.zeros(devices.count, np.float32))
 
     start = time.perf_counter()
-    step = create_step(config, devices)[0].lower(state, keys.train, batch, None, flag).compile()
+    step = create_step(config, devices).lower(state, keys.train, batch, None, flag).compile()
     print(f"  compiled in {time.perf_counter() - start:.0f} s")
 
     def block():

@@ -132,7 +132,7 @@ class Ours:
         self._config = config_files.from_dict(json.loads((folder / "ours.json").read_text()))
         arrays = np.load(folder / "arrays.npz")
         devices = Devices.all()
-        train_step = create_step(self._config, devices)[0]
+        train_step = create_step(self._config, devices)
         optimizer = state.create_optimizer(self._config.optim)
         stored = arrays["stored"]
         index = np.arange(len(stored), dtype=np.int32)

@@ -33,7 +33,7 @@ SINGLE = 8  # evaluations that are timed together
 
 def random_params(model, config, key: jax.Array) -> PyTree:
     """Parameters of a network whose answer is not nearly zero, as it is by the initialization."""
-    params = jax.jit(lambda key: build.init_params(model, config, key))(key)
+    params = jax.jit(lambda key: models.init_params(model, build.image_shape(config), key))(key)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     noise = [0.02 * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]

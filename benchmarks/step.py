@@ -49,7 +49,7 @@ def _parts(config: ml_collections.ConfigDict, stored: np.ndarray) -> tuple[dict[
     forward, gradient = jax.jit(loss), jax.jit(jax.grad(loss))
     grads = gradient(state.params)
     update = jax.jit(lambda state, grads: apply_gradients(state, grads, optimizer, config.model.ema_rate))
-    step = create_step(config, devices)[0]
+    step = create_step(config, devices)
     running = jax.tree.map(jnp.copy, state)  # the step takes the buffers of what it is given
 
     def whole():

@@ -3,17 +3,12 @@
 from collections.abc import Set
 from typing import Any, TypeVar
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jaxtyping import PyTree
 
 from pfgm_jax import config_files, datasets
 from pfgm_jax.arguments import check_label_rows
 from pfgm_jax.charges import Charges
-from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.datasets import pairs
 from pfgm_jax.errors import InputError, named_by
 from pfgm_jax.likelihood import Divergence
@@ -292,9 +287,3 @@ def _counted(config: ml_collections.ConfigDict) -> str:
     if not config.training.conditional_field:
         return "all"
     return "example" if config.data.condition_channels else "label" if takes_labels(config) else "all"
-
-
-def init_params(model: nn.Module, config: ml_collections.ConfigDict, key: jax.Array) -> PyTree:
-    """Draws random parameters of a network, for the images of a config whose fields are filled in."""
-    x = jnp.zeros((1, *image_shape(config)))
-    return model.init(key, x, jnp.ones(1), NO_CONTEXT)["params"]

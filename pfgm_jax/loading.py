@@ -68,8 +68,7 @@ def _model(
 ) -> TrainedModel:
     """Creates the model if the parameters, which are `where`, are those of the config's network."""
     shapes = lambda tree: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)}
-    network = models.create_model(config)
-    expected = jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0))
+    expected = models.shapes_of_params(models.create_model(config), build.image_shape(config))
     if shapes(params) != shapes(expected):
         raise InputError(
             f"{where} of another network than its config; restore the fields of model there, or choose another run"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import jax
 import optax
@@ -14,7 +15,13 @@ from tests import compiling
 # Read when the first array is made; processes that tests start inherit it.
 os.environ.setdefault("XLA_FLAGS", compiling.QUICKLY)
 
-install_import_hook("pfgm_jax", "tests.typechecker.check")
+# Of modules with arrays. pyright checks the others, whose functions are called so often that checks take long.
+_ROOT = Path(__file__).parents[1]
+_CHECKED = [path for path in (_ROOT / "pfgm_jax").rglob("*.py") if "from jaxtyping import" in path.read_text()]
+install_import_hook(
+    [".".join(path.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__") for path in _CHECKED],
+    "tests.typechecker.check",
+)
 
 # What JAX would broadcast or convert without a word is an error, but for powers of step counts inside Adam.
 jax.config.update("jax_numpy_rank_promotion", "raise")

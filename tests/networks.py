@@ -87,9 +87,14 @@ def random_like(shapes, scale):
     return jax.tree.map(lambda a: scale * rng.normal(size=a.shape).astype(np.float32), shapes)
 
 
+def shapes_of(network, config):
+    """Shapes of the parameters of a network for a config."""
+    return models.shapes_of_params(network, build.image_shape(config))
+
+
 def params_of(network, config):
     """Random parameters of a network for a config."""
-    return random_like(jax.eval_shape(lambda key: build.init_params(network, config, key), jax.random.key(0)), 0.3)
+    return random_like(shapes_of(network, config), 0.3)
 
 
 NETWORKS = {

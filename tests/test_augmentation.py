@@ -152,7 +152,9 @@ def test_a_run_is_augmented_and_its_samples_are_asked_for_without(tmp_path):
     state = run_lib.train(config_of(), tmp_path / "run")
     model = pfgm_jax.load(tmp_path / "run")
     # Numbers that never arrived would leave the layer as it began.
-    begun = build.init_params(models.create_model(model.config), model.config, Keys.from_seed(model.config.seed).init)
+    begun = models.init_params(
+        models.create_model(model.config), build.image_shape(model.config), Keys.from_seed(model.config.seed).init
+    )
     assert np.all(np.asarray(state.params["augmentation"]["kernel"]) != np.asarray(begun["augmentation"]["kernel"]))
     zeros = Context(augmentation=np.zeros((3, AUGMENTATION), np.float32))
     np.testing.assert_array_equal(model.sample(3, seed=0), model.sample(3, seed=0, context=zeros))

@@ -16,7 +16,7 @@ from pfgm_jax import config as config_lib
 from pfgm_jax.context import NO_CONTEXT, Context
 from pfgm_jax.errors import InputError
 from pfgm_jax.pictures import class_grid
-from tests.networks import NETWORKS, network_of, params_of
+from tests.networks import NETWORKS, network_of, params_of, shapes_of
 from tests.test_run_lib import small_digits
 
 CLASSES = {
@@ -72,9 +72,7 @@ def test_networks_answer_for_the_label_of_each_row(name, kind):
 def test_labels_add_parameters_and_change_no_others(name):
     names = lambda **fields: {
         jax.tree_util.keystr(path): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(
-            jax.eval_shape(lambda: build.init_params(*network_of(name, **NETWORKS[name], **fields), jax.random.key(0)))
-        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes_of(*network_of(name, **NETWORKS[name], **fields)))
     }
     plain, of_classes = names(), names(**{"model.num_classes": 3})
     assert plain.items() < of_classes.items()

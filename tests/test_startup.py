@@ -5,12 +5,16 @@ import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
 import run_lib
-from pfgm_jax import build, cpu_kernels
+from pfgm_jax import cpu_kernels, models
 from pfgm_jax.datasets import images
+from pfgm_jax.samplers.adaptive import RK45
 from tests.test_run_lib import small_digits
 
 
@@ -65,11 +69,22 @@ def test_the_library_says_nothing_of_what_is_as_it_should_be(tmp_path):
 
 
 def test_a_start_traces_the_initial_state_once(tmp_path, monkeypatch):
-    traced, init_params = [], build.init_params
-    monkeypatch.setattr(build, "init_params", lambda *arguments: traced.append(arguments) or init_params(*arguments))
+    traced, init_params = [], models.init_params
+    monkeypatch.setattr(models, "init_params", lambda *arguments: traced.append(arguments) or init_params(*arguments))
     config = small_digits()
     config.optim.lr = 1.25e-3  # of no other test, so that nothing is traced yet
     run_lib.train(config, tmp_path)
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("shared_step", [False, True])
+def test_a_solve_traces_the_network_once(shared_step):
+    traced = []
+    velocity = lambda x, t, rows: traced.append(x) or -x * t
+    # As users have it, and diffrax sets it; under another rule JAX traces anew.
+    with jax.numpy_dtype_promotion("standard"):
+        end = RK45(shared_step=shared_step).solve(velocity, jnp.ones((3, 2)), 0.0, 1.0).x
+    np.testing.assert_allclose(end, np.full((3, 2), np.exp(-0.5)), rtol=1e-4)
     assert len(traced) == 1
 
 

@@ -57,7 +57,7 @@ def collectives(config, devices):
     batch = next(step.batches(config, dataset.train, devices, 0, 1))
     charges = None if in_batch else devices.share_out(dataset.train)
     flag = requests.SharedRequest(devices).flag(False)
-    compiled = step.create_step(config, devices)[0]
+    compiled = step.create_step(config, devices)
     hlo = compiled.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
     in_parts = [p.size for p in jax.tree.leaves(state.ema_params) if not p.is_fully_replicated]
     found = {"parameters": parameters, "rows": rows, "held": held, "spread": sum(in_parts), "arrays": len(in_parts)}

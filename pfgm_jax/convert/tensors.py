@@ -71,13 +71,13 @@ def network_tensors(config: ml_collections.ConfigDict) -> list[Tensor]:
         if value := config_files.flat(config_files.to_dict(config)).get(path):
             raise InputError(f"{path} is {value}, but the networks of the release are not shown that; set it to 0")
     config_lib.validate_network(config)
-    model = models.create_model(config)
+    model, shape = models.create_model(config), build.image_shape(config)
     called: list[str] = []
 
     def init(key):
         # For resampling without a convolution, the release also numbers a module, without parameters.
-        called.extend(build.init_params(model.clone(resamp_with_conv=True), config, key))
-        return build.init_params(model, config, key)
+        called.extend(models.init_params(model.clone(resamp_with_conv=True), shape, key))
+        return models.init_params(model, shape, key)
 
     shapes = jax.eval_shape(init, jax.random.key(0))
     leaves = {tuple(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}

@@ -4,17 +4,21 @@ Networks do not depend on methods. They take images, a noise level or label for 
 images with `out_channels` channels.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jaxtyping import PyTree
 
+from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.errors import FieldError, InputError
 from pfgm_jax.registry import METHODS, MODELS
 
-__all__ = ["check_images", "create_model"]
+__all__ = ["check_images", "create_model", "init_params", "shapes_of_params"]
 
 
 def create_model(config: ml_collections.ConfigDict) -> Any:
@@ -49,6 +53,17 @@ def create_model(config: ml_collections.ConfigDict) -> Any:
     values = {field: model[field] for field in model if field in names}
     values |= {field: value for field, value in derived.items() if field in network.__dataclass_fields__}
     return network(**{field: tuple(value) if isinstance(value, list) else value for field, value in values.items()})
+
+
+def init_params(network: nn.Module, shape: tuple[int, int, int], key: jax.Array) -> PyTree:
+    """Draws random parameters of a network, for images [H, W, C] of this shape."""
+    return network.init(key, jnp.zeros((1, *shape)), jnp.ones(1), NO_CONTEXT)["params"]
+
+
+@functools.lru_cache(maxsize=16)
+def shapes_of_params(network: nn.Module, shape: tuple[int, int, int]) -> PyTree:
+    """Returns `jax.ShapeDtypeStruct`s of what `init_params` draws; a network is traced once."""
+    return jax.eval_shape(functools.partial(init_params, network, shape), jax.random.key(0))
 
 
 def check_images(network: nn.Module, height: int, width: int, channels: int) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -22,9 +22,11 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+# Compiled, and the same for the same scale, so that JAX traces it once for all kernels of a shape.
+@cache
 def default_init(scale: float = 1.0) -> jax.nn.initializers.Initializer:
     """Returns DDPM's initializer (Ho et al. 2020): uniform, variance scale / fan_avg; a scale of 0 means 1e-10."""
-    return jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform")
+    return jax.jit(jax.nn.initializers.variance_scaling(scale or 1e-10, "fan_avg", "uniform"), static_argnums=(1, 2))
 
 
 def conv3x3(
@@ -68,25 +70,38 @@ class GroupNorm(nn.Module):
         groups = next(g for g in range(max(1, min(channels // 4, 32)), 0, -1) if channels % g == 0)
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        size = channels // groups
-        same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
+        return _group_norm(x, added, scale, bias, groups).astype(self.dtype)
 
-        def group_mean(y):
-            return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
 
-        coarse = x.dtype == jnp.bfloat16
-        x = x.astype(jnp.float32)
-        shift = jnp.zeros((len(x), channels)) if added is None else added.astype(jnp.float32)
-        mean = x.mean((1, 2))
-        if coarse:
-            variance = jnp.maximum((x**2).mean((1, 2)) - mean**2, 0)
-        else:
-            variance = ((x - mean[:, None, None]) ** 2).mean((1, 2))
-        centre = group_mean(mean + shift)
-        variance = group_mean(variance + (mean + shift - centre) ** 2)
-        factor = scale[None] * jax.lax.rsqrt(variance + 1e-6)
-        y = (x - (centre - shift)[:, None, None]) * factor[:, None, None] + bias[None, None, None]
-        return y.astype(self.dtype)
+# Compiled by itself, so that JAX traces and differentiates it once for all layers of a shape; XLA merges it with the
+# rest of the network.
+@partial(jax.jit, static_argnames="groups")
+def _group_norm(
+    x: Float[Array, "B H W C"],
+    added: Float[Array, "B C"] | None,
+    scale: Float[Array, " C"],
+    bias: Float[Array, " C"],
+    groups: int,
+) -> Float[Array, "B H W C"]:
+    channels = x.shape[-1]
+    size = channels // groups
+    same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
+
+    def group_mean(y):
+        return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
+
+    coarse = x.dtype == jnp.bfloat16
+    x = x.astype(jnp.float32)
+    shift = jnp.zeros((len(x), channels)) if added is None else added.astype(jnp.float32)
+    mean = x.mean((1, 2))
+    if coarse:
+        variance = jnp.maximum((x**2).mean((1, 2)) - mean**2, 0)
+    else:
+        variance = ((x - mean[:, None, None]) ** 2).mean((1, 2))
+    centre = group_mean(mean + shift)
+    variance = group_mean(variance + (mean + shift - centre) ** 2)
+    factor = scale[None] * jax.lax.rsqrt(variance + 1e-6)
+    return (x - (centre - shift)[:, None, None]) * factor[:, None, None] + bias[None, None, None]
 
 
 class AttentionBlock(nn.Module):

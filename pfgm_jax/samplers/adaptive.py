@@ -70,6 +70,8 @@ class Adaptive(OdeSolver):
 
     def _solve(self, velocity, x: Float[Array, "..."], t0: Time, t1: Time):
         """Integrates one state; returns the result, the number of evaluations, and whether the end was reached."""
+        # Diffrax asks three times for what a velocity looks like; compiled, a network is traced for the first alone.
+        velocity = jax.jit(velocity)
         result = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, _: velocity(y, jnp.asarray(t))),
             self.scheme(),

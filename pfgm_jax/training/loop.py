@@ -46,9 +46,9 @@ def train(
       SystemExit: the process was asked to stop, and has saved its last step.
     """
     training, keys = config.training, Keys.from_seed(config.seed, devices.whole)
-    train_step, test_loss = step.create_step(config, devices)
-    held_out_loss = step.create_held_out_loss(config, dataset, devices, test_loss)
-    fitted_loss = step.create_held_out_loss(config, step.as_many_as_held_out(dataset), devices, test_loss)
+    train_step = step.create_step(config, devices)
+    held_out_loss = step.create_held_out_loss(config, dataset, devices)
+    fitted_loss = step.create_held_out_loss(config, step.as_many_as_held_out(dataset), devices)
     charges = build.create_charges(config, devices).of_dataset(dataset.train)
     request = requests.SharedRequest(devices)
     checkpoints = Checkpoints(workdir / "checkpoints", keep_every=training.snapshot_freq)

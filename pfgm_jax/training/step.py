@@ -38,9 +38,9 @@ def initializer(config: ml_collections.ConfigDict) -> Callable[[jax.Array], Trai
 # Compiled, and the same for the same config, so that the network is traced once however often shapes are asked for.
 @functools.lru_cache(maxsize=16)
 def _initializer(config: ml_collections.FrozenConfigDict) -> Callable[[jax.Array], TrainState]:
-    model = models.create_model(config)
+    model, shape = models.create_model(config), build.image_shape(config)
     optimizer = create_optimizer(config.optim, config.model.ema_profiles, config.training.n_iters)
-    return jax.jit(lambda key: create_state(build.init_params(model, config, key), optimizer))
+    return jax.jit(lambda key: create_state(models.init_params(model, shape, key), optimizer))
 
 
 def shapes_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
@@ -66,25 +66,25 @@ def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> T
     return jax.tree.map(lambda shape: shape.sharding, shapes_of_state(config, devices))
 
 
-def create_step(config: ml_collections.ConfigDict, devices: Devices) -> tuple[Callable, Callable]:
-    """Creates `losses.train_step` and `losses.held_out_loss` for a config, compiled at the first call.
+def create_step(config: ml_collections.ConfigDict, devices: Devices) -> Callable:
+    """Creates `losses.train_step` for a config, compiled at the first call.
 
-    The former takes a state that is placed as `shardings_of_state` says, and donates its buffers.
+    It takes a state that is placed as `shardings_of_state` says, and donates its buffers.
 
     Returns:
-      (state, key, batch, dataset, flag) -> (state, metrics, flags), and (params, key, batch, dataset) -> loss.
+      (state, key, batch, dataset, flag) -> (state, metrics, flags).
     """
     optim, profiles = ml_collections.FrozenConfigDict(config.optim), tuple(config.model.ema_profiles)
     # Which a constant learning rate does not depend on; more of them then compile nothing anew.
     steps = None if optim.schedule == "constant" else config.training.n_iters
     leaves, structure = jax.tree.flatten(shardings_of_state(config, devices))
     objective, placement = create_objective(config, devices), (tuple(leaves), structure)
-    return _compiled(objective, optim, profiles, steps, config.model.ema_rate, devices, placement)
+    return _compiled_step(objective, optim, profiles, steps, config.model.ema_rate, devices, placement)
 
 
 # What is compiled is shared by runs of equal parts.
 @functools.lru_cache(maxsize=16)
-def _compiled(
+def _compiled_step(
     objective: Objective,
     optim: ml_collections.FrozenConfigDict,
     ema_profiles: tuple[float, ...],
@@ -92,15 +92,16 @@ def _compiled(
     ema_rate: float,
     devices: Devices,
     placement: tuple[tuple[jax.sharding.Sharding, ...], Any],
-) -> tuple[Callable, Callable]:
+) -> Callable:
     leaves, structure = placement
     of_state = jax.tree.unflatten(structure, leaves)
     step = functools.partial(losses.train_step, objective, create_optimizer(optim, ema_profiles, steps), ema_rate)
-    held_out = functools.partial(losses.held_out_loss, objective)
-    return (
-        jax.jit(step, donate_argnums=0, out_shardings=(of_state, devices.whole, devices.whole)),
-        jax.jit(held_out, out_shardings=devices.whole),
-    )
+    return jax.jit(step, donate_argnums=0, out_shardings=(of_state, devices.whole, devices.whole))
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled_loss(objective: Objective, devices: Devices) -> Callable:
+    return jax.jit(functools.partial(losses.held_out_loss, objective), out_shardings=devices.whole)
 
 
 def batches(
@@ -135,7 +136,7 @@ def as_many_as_held_out(dataset: datasets.Dataset) -> datasets.Dataset:
 
 
 def create_held_out_loss(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices, loss: Callable | None = None
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset, devices: Devices
 ) -> Callable[[PyTree], float]:
     """Creates a function from parameters to the mean loss of `HELD_OUT_BATCHES` batches of the test split.
 
@@ -145,9 +146,8 @@ def create_held_out_loss(
       config: a config whose fields are filled in.
       dataset: the config's data set.
       devices: devices that share the work.
-      loss: second result of `create_step`; None to create it.
     """
-    loss = loss or create_step(config, devices)[1]
+    loss = _compiled_loss(create_objective(config, devices), devices)
     charges = build.create_charges(config, devices).of_dataset(dataset.test)
     keys = jax.random.split(Keys.from_seed(config.seed, devices.whole).held_out, HELD_OUT_BATCHES)
 

@@ -24,7 +24,8 @@ def model() -> pfgm_jax.TrainedModel:
     made = digits.get_config()
     made.update_from_flattened_dict({"model.name": "mlp", "model.nf": 8, "model.num_res_blocks": 1})
     made = config.fill_in(made, build.load_dataset(made))
-    return pfgm_jax.TrainedModel(made, build.init_params(models.create_model(made), made, jax.random.key(0)), 1)
+    params = models.init_params(models.create_model(made), build.image_shape(made), jax.random.key(0))
+    return pfgm_jax.TrainedModel(made, params, 1)
 
 
 IMAGES = np.zeros((2, 8, 8, 1), np.uint8)
