@@ -11,6 +11,8 @@ arithmetic over its peak, and bytes over its bandwidth. The estimates of reducti
 communication are known to be too low or missing.
 
 Parts take minutes; --full compiles whole training steps, sampling and likelihoods, an hour or more for each config.
+With JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-1.0 in the environment that takes a quarter of the time. The memory that is
+needed is nearly the same then, but the code is slower, so its bytes and times say little.
 """
 
 import os
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--configs", nargs="+", default=["cifar10"])
     parser.add_argument("--dtype", nargs="+", default=["bfloat16"])
     parser.add_argument("--spread_from", type=int, default=8, help="see training.spread_from")
+    parser.add_argument("--remat", action="store_true", help="as model.remat")
     parser.add_argument("--full", action="store_true")
     arguments = parser.parse_args()
     parts = ["step", "sampling", "likelihood"] if arguments.full else arguments.parts
@@ -89,6 +92,7 @@ def main() -> None:
         for dtype in arguments.dtype:
             for count in arguments.chips:
                 config = configure(name, dtype, count, arguments.spread_from)
+                config.model.remat = arguments.remat
                 of_config = Parts(config, chips(count))
                 for part in parts:
                     measure(f"{name} {part} {dtype[:5]}", count, *getattr(of_config, part)())

@@ -7,6 +7,7 @@ Each run is in FOLDER/<devices>-<charges>-<microbatches>; prints the collectives
 
 import itertools
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import run_lib
 from pfgm_jax import build, sharding
 from pfgm_jax import config as config_lib
+from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import requests, step
 from tests.test_run_lib import small_digits
@@ -48,18 +50,18 @@ def collectives(config, devices):
     """Collectives of a compiled training step: name -> how many numbers each of them brings."""
     dataset = build.load_dataset(config)
     config = config_lib.fill_in(config, dataset)
-    placement = step.shardings_of_state(config, devices)
-    state = jax.jit(step.initializer(config), out_shardings=placement)(jax.random.key(0))
+    state = step.shapes_of_state(config, devices)
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
-    held = sum(p.addressable_shards[0].data.size for p in jax.tree.leaves(state))
+    held = sum(math.prod(p.sharding.shard_shape(p.shape)) for p in jax.tree.leaves(state))
     in_batch = config.training.field_reference == "batch"
     rows = config.training.batch_size if in_batch else config.training.small_batch_size
     batch = next(step.batches(config, dataset.train, devices, 0, 1))
     charges = None if in_batch else devices.share_out(dataset.train)
     flag = requests.SharedRequest(devices).flag(False)
-    compiled = step.create_step(config, devices)
-    hlo = compiled.lower(state, jax.random.key(0), batch, charges, flag).compile().as_text()
-    in_parts = [p.size for p in jax.tree.leaves(state.ema_params) if not p.is_fully_replicated]
+    # With the arguments of a run, which then finds it compiled.
+    key = Keys.from_seed(config.seed, devices.whole).train
+    hlo = step.create_step(config, devices).lower(state, key, batch, charges, flag).compile().as_text()
+    in_parts = [p.size for p in jax.tree.leaves(state.ema_params) if not p.sharding.is_fully_replicated]
     found = {"parameters": parameters, "rows": rows, "held": held, "spread": sum(in_parts), "arrays": len(in_parts)}
     pattern = r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
     for shapes, name in re.findall(pattern, hlo):
