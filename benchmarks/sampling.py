@@ -27,6 +27,7 @@ from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.keys import sample_keys
 from pfgm_jax.latents import decode
 from pfgm_jax.samplers import create_sampler
+from pfgm_jax.samplers.base import OdeSolver
 
 SINGLE = 8  # evaluations that are timed together
 
@@ -85,8 +86,9 @@ def main() -> None:
     )
 
     config.sampling.N = arguments.steps
-    solvers = {s: build.create_named_sampler(config, s) for s in build.samplers_of(method)}
-    calls = {name: (sampler(solver), forward) for name, solver in solvers.items()}
+    samplers = {name: build.create_named_sampler(config, name) for name in build.samplers_of(method)}
+    # The others draw noise at every step, and have no map from a latent to its sample.
+    calls = {name: (sampler(solver), forward) for name, solver in samplers.items() if isinstance(solver, OdeSolver)}
     calls["likelihood by rk45"] = (of_images, tangent)
     evaluations = {name: np.asarray(call(params).check().evaluations) for name, (call, _) in calls.items()}
     for call in (forward, tangent):
