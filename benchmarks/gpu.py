@@ -3,7 +3,8 @@
     benchmarks/gpu.sh                                       # float32, then bfloat16
     python -m benchmarks.gpu --dtype bfloat16 [--peak 989e12] [--small]
 
-Prints images/s of training (128 perturbed points, 4,096 charges), the model FLOP utilisation, memory, and samples/s.
+Prints images/s of training (128 perturbed points, 4,096 charges), the model FLOP utilisation, memory, and samples/s,
+also as the time of a batch over that of its evaluations of the network by themselves.
 The utilisation is the arithmetic of the network's forward and backward pass, as XLA counts it before it optimizes, over
 the time of a whole training step and the device's peak. Memory is a process's largest: hence one process a type.
 --small is a reduced network and batch, with which the command can be tried on a CPU.
@@ -76,7 +77,9 @@ def network_flops(config: ml_collections.ConfigDict, batch: int, backward: bool 
     params = models.shapes_of_params(model, shape)
     x, z = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((batch, *shape), (batch,)))
     loss = lambda params, x, z: jnp.sum(jnp.asarray(model.apply({"params": params}, x, z)) ** 2)
-    analysis = jax.jit(jax.grad(loss) if backward else loss).lower(params, x, z).cost_analysis()
+    # As for a CPU: plugins of other devices count nothing before they compile.
+    with jax.default_device(jax.devices("cpu")[0]):
+        analysis = jax.jit(jax.grad(loss) if backward else loss).lower(params, x, z).cost_analysis()
     assert analysis is not None
     return analysis["flops"]
 
@@ -94,7 +97,7 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
 
     start = time.perf_counter()
     step = create_step(config, devices).lower(state, keys.train, batch, None, flag).compile()
-    print(f"  compiled in {time.perf_counter() - start:.0f} s")
+    print(f"  compiled, or found compiled, in {time.perf_counter() - start:.0f} s")
 
     def block():
         nonlocal state
@@ -118,11 +121,18 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     print(f"  memory: {planned / 2**30:.2f} GiB planned by the compiler, {measured} at most in use")
 
 
-def measure_sampling(config: ml_collections.ConfigDict, batch: int) -> None:
-    """Prints the speed of sampling."""
+def measure_sampling(config: ml_collections.ConfigDict, batch: int, peak: float) -> None:
+    """Prints the speed of sampling, and of the network."""
     model, method = models.create_model(config), build.create_method(config)
     params = random_params(model, config, jax.random.key(0))
     x = method.prior_sample(sample_keys(jax.random.key(1), batch))
+    forward = jax.jit(lambda params, x, z: model.apply({"params": params}, x, z))
+    z = jnp.ones(batch)
+    jax.block_until_ready(forward(params, x, z))
+    per_evaluation = seconds_each(lambda: [forward(params, x, z) for _ in range(BLOCK)], 5) / BLOCK
+    achieved = network_flops(config, batch, backward=False) / per_evaluation
+    share = f", utilisation {achieved / peak:.1%}" if peak else ""
+    print(f"  network: {1e3 * per_evaluation:.1f} ms for {batch} images{share}")
     for name, solver in SOLVERS.items():
 
         @jax.jit
@@ -132,7 +142,8 @@ def measure_sampling(config: ml_collections.ConfigDict, batch: int) -> None:
 
         evaluations = int(sample(params, x).evaluations[0])
         seconds = seconds_each(lambda sample=sample: sample(params, x), 3)
-        print(f"  sampling: {batch / seconds:.1f} samples/s by {name} in {evaluations} evaluations, {batch} at a time")
+        ratio = f"{seconds / evaluations / per_evaluation:.2f} of their time"
+        print(f"  sampling: {batch / seconds:.1f} samples/s by {name} in {evaluations} evaluations, {ratio}")
 
 
 def main() -> None:
@@ -156,7 +167,7 @@ def main() -> None:
     print(f"{arguments.dtype}, {size} size, {jax.device_count()} x {kind}, JAX {jax.__version__}")
     peak = arguments.peak or peak_flops(kind, arguments.dtype)
     measure_training(config, peak * jax.device_count(), blocks)
-    measure_sampling(config, arguments.samples)
+    measure_sampling(config, arguments.samples, peak)
 
 
 if __name__ == "__main__":

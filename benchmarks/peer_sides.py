@@ -63,14 +63,16 @@ class Theirs:
         torch, ml_collections = importlib.import_module("torch"), importlib.import_module("ml_collections")
         torch.set_num_threads(len(os.sched_getaffinity(0)))
         torch.manual_seed(0)
-        torch.Tensor.cuda = lambda self, *_, **__: self
+        if not torch.cuda.is_available():
+            torch.Tensor.cuda = lambda self, *_, **__: self
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         importlib.import_module("models.ncsnpp")
         self._losses, self._sampling = importlib.import_module("losses"), importlib.import_module("sampling")
         self._torch, self._folder = torch, folder
 
         self._config = ml_collections.ConfigDict(json.loads((folder / "config.json").read_text()))
         with self._config.unlocked():
-            self._config.device = torch.device("cpu")
+            self._config.device = self._device
         self._method = importlib.import_module("methods").Poisson(self._config)
         model = importlib.import_module("models.utils").create_model(self._config)
         average = importlib.import_module("models.ema").ExponentialMovingAverage(
@@ -79,7 +81,8 @@ class Theirs:
         optimizer = self._losses.get_optimizer(self._config, model.parameters())
         self._state = {"optimizer": optimizer, "model": model, "ema": average, "step": 0}
         arrays = np.load(folder / "arrays.npz")
-        as_tensor = lambda a: torch.tensor(np.ascontiguousarray(a.transpose(0, 3, 1, 2)), dtype=torch.float32)
+        options = {"dtype": torch.float32, "device": self._device}
+        as_tensor = lambda a: torch.tensor(np.ascontiguousarray(a.transpose(0, 3, 1, 2)), **options)
         self._batch, self._start = as_tensor(arrays["batch"]), as_tensor(arrays["start"])
         self._step = self._losses.get_step_fn(
             self._method,
@@ -89,9 +92,20 @@ class Theirs:
             method_name="poisson",
         )
 
+    def device(self) -> str:
+        """Says what it computes on."""
+        return self._torch.cuda.get_device_name() if self._device.type == "cuda" else "CPU"
+
     def train(self, steps: int) -> list[float]:
         """Takes steps."""
-        return timed(lambda: [float(self._step(self._state, self._batch)) for _ in range(steps)])[1]
+
+        def run():
+            for _ in range(steps):
+                float(self._step(self._state, self._batch))
+            if self._device.type == "cuda":
+                self._torch.cuda.synchronize()
+
+        return timed(run)[1]
 
     def save(self, path: str) -> None:
         """Writes a checkpoint in the release's format."""
@@ -109,7 +123,7 @@ class Theirs:
             self._config, self._method, tuple(self._start.shape), to_unit, self._config.sampling.z_min
         )
         (x, evaluations), seconds = timed(lambda: sampler(self._state["model"]))
-        np.save(self._folder / "theirs.npy", np.asarray(x).transpose(0, 2, 3, 1))
+        np.save(self._folder / "theirs.npy", x.cpu().numpy().transpose(0, 2, 3, 1))
         return seconds, int(evaluations)
 
 
