@@ -1,24 +1,27 @@
 """Training and sampling at full size on one accelerator: configs/cifar10.py with random images in place of CIFAR-10.
 
     benchmarks/gpu.sh                                       # float32, then bfloat16
-    python -m benchmarks.gpu --dtype bfloat16 [--peak 989e12] [--small]
+    python -m benchmarks.gpu --dtype bfloat16 [--peak 989e12] [--trace FOLDER] [--small]
 
 Prints images/s of training (128 perturbed points, 4,096 charges), the model FLOP utilisation, memory, and samples/s,
 also as the time of a batch over that of its evaluations of the network by themselves.
 The utilisation is the arithmetic of the network's forward and backward pass, as XLA counts it before it optimizes, over
 the time of a whole training step and the device's peak. Memory is a process's largest: hence one process a type.
+--trace also prints what the kernels of a step are for; see benchmarks/trace.py.
 --small is a reduced network and batch, with which the command can be tried on a CPU.
 """
 
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from benchmarks import trace
 from benchmarks.sampling import random_params
 from configs import cifar10
 from pfgm_jax import build, datasets, models
@@ -84,7 +87,7 @@ def network_flops(config: ml_collections.ConfigDict, batch: int, backward: bool 
     return analysis["flops"]
 
 
-def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int) -> None:
+def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int, traced: Path | None) -> None:
     """Prints the speed of training and the memory that it takes."""
     devices, training = Devices.all(), config.training
     keys = Keys.from_seed(0, devices.whole)
@@ -119,6 +122,11 @@ def measure_training(config: ml_collections.ConfigDict, peak: float, blocks: int
     used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
     measured = f"{used / 2**30:.2f} GiB" if used else "not known here"
     print(f"  memory: {planned / 2**30:.2f} GiB planned by the compiler, {measured} at most in use")
+    if traced:
+        with jax.profiler.trace(traced):
+            jax.block_until_ready(block())
+        (traced / trace.COMPILED).write_text(step.as_text())
+        trace.print_kinds(traced, BLOCK)
 
 
 def measure_sampling(config: ml_collections.ConfigDict, batch: int, peak: float) -> None:
@@ -152,6 +160,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--peak", type=float, help="of the device, in FLOP/s; by default from a table")
     parser.add_argument("--samples", type=int, default=256, help="at a time")
+    parser.add_argument("--trace", type=Path, help="folder for a trace of training steps")
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     config = cifar10.get_config()
@@ -166,7 +175,7 @@ def main() -> None:
     size = "reduced" if arguments.small else "full"
     print(f"{arguments.dtype}, {size} size, {jax.device_count()} x {kind}, JAX {jax.__version__}")
     peak = arguments.peak or peak_flops(kind, arguments.dtype)
-    measure_training(config, peak * jax.device_count(), blocks)
+    measure_training(config, peak * jax.device_count(), blocks, arguments.trace)
     measure_sampling(config, arguments.samples, peak)
 
 

@@ -7,7 +7,6 @@ from functools import cache, partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -54,8 +53,8 @@ def dense(features: int, name: str, dtype: DTypeLike = jnp.float32, init_scale: 
 class GroupNorm(nn.Module):
     """Group normalization (Wu & He 2018) with groups of at least four channels, and at most 32 groups.
 
-    It averages over pixels, then over the channels of a group by a small matrix product. This transposes no array, and
-    on a CPU it is faster than flax's module. The parameters are the same.
+    It averages over pixels, then the averages over the channels of a group. This transposes no image, and on a CPU it
+    is faster than flax's module. The parameters are the same.
 
     In float32 the variance is that of centred pixels, which are read once more. In bfloat16 it is the mean of squares
     less the square of the mean, which one pass gives: its float32 rounding is smaller than that of the input.
@@ -85,10 +84,10 @@ def _group_norm(
 ) -> Float[Array, "B H W C"]:
     channels = x.shape[-1]
     size = channels // groups
-    same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
 
     def group_mean(y):
-        return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
+        means = y.reshape(len(y), groups, size).mean(-1, keepdims=True)
+        return jnp.broadcast_to(means, (len(y), groups, size)).reshape(y.shape)
 
     coarse = x.dtype == jnp.bfloat16
     x = x.astype(jnp.float32)

@@ -114,7 +114,14 @@ def gradients(
     pair = objective.training_pair(key_pair, batch, dataset)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key_dropout, jnp.arange(len(pair.x)))
     share_of_mean = lambda *part: objective.sum_of_losses(*part) / len(pair.x)
-    loss_and_gradient = jax.value_and_grad(share_of_mean)
+
+    def loss_and_gradient(*part):
+        loss, grads = jax.value_and_grad(share_of_mean)(*part)
+        # In rows: a GPU's convolutions write the gradients of kernels in another order of axes, which XLA would keep in
+        # Adam. It would transpose moments and parameters there and back, and could not update them in place.
+        rows = jax.lax.optimization_barrier(jax.tree.map(jnp.ravel, grads))
+        return loss, jax.tree.map(lambda row, grad: row.reshape(grad.shape), rows, grads)
+
     accumulate, devices = objective.accumulate, objective.charges.devices
     specs = (WHOLE, devices.specs(params, objective.spread), WHOLE)
 
