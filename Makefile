@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
 
-.PHONY: install demo test lint wheel docs browser bench soak
+.PHONY: install demo test slow lint wheel docs browser bench soak
 
 install: $(STAMP)
 
@@ -17,6 +17,10 @@ demo: install
 
 test: install
 	$(PYTHON) -m pytest --numprocesses auto --dist worksteal
+
+# What takes long, and mostly repeats at a larger size what the suite checks.
+slow: install
+	$(PYTHON) -m pytest -m slow --numprocesses auto --dist worksteal
 
 lint: install
 	.venv/bin/ruff check .

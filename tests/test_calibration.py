@@ -73,6 +73,7 @@ def distance(workdir):
     return measure
 
 
+@pytest.mark.slow
 def test_the_levels_are_nearly_the_best_there_are(workdir, found, distance):
     method = pfgm_jax.load(workdir).method
     own = np.exp(np.asarray(Euler(steps=STEPS).step_times(method.t_prior, method.t_data))[1:-1])
@@ -94,6 +95,7 @@ def test_no_levels_are_chosen_for_solvers_that_choose_steps(workdir):
         calibration.Calibration(pfgm_jax.load(workdir), "rk45")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_levels_and_samples_with_them(workdir):
     command = [sys.executable, "-m", "pfgm_jax", "schedule", "--workdir", str(workdir), "--steps", "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

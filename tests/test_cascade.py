@@ -61,6 +61,7 @@ def runs(tmp_path_factory):
     return {name: (folder / name, overrides) for name, overrides in kinds.items()}
 
 
+@pytest.mark.slow
 def test_examples_are_conditioned_on_their_own_block_means(runs):
     split = build.load_dataset(config_of(**runs["upsampler"][1])).train
     conditions = split.read_conditions(np.arange(20))

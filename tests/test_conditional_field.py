@@ -102,6 +102,7 @@ def test_targets_of_a_step_are_those_of_its_own_charges(reference, counted):
         np.testing.assert_allclose(found[i], exact, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vectors_as_labels_count_equal_ones_and_are_dropped_whole():
     labels = np.array([[0.5, 1.0], [0.5, 2.0], [0.5, 1.0], [0.0, 1.0]], np.float32)
     split = Split(RNG.normal(size=(4, 1, 1, 3)).astype(np.float32), labels)

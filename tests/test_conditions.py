@@ -90,6 +90,7 @@ def test_each_example_is_trained_with_its_own_condition_in_units_of_the_network(
         np.testing.assert_array_equal(y[:, ::2, ::2], y[:, 1::2, 1::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sde", "counted"), [("poisson", "own"), ("poisson", "all"), ("flow", "own")])
 def test_pairs_train_sample_and_are_compared(pairs, tmp_path, monkeypatch, sde, counted):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))

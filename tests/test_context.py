@@ -57,10 +57,12 @@ def check(found, solver_count, likelihood_count):
         np.testing.assert_allclose(ours, nats, rtol=1e-3, atol=1e-2, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_solver_latent_and_likelihood_has_its_own_row():
     check(context_on_devices.results(), solver_count=9, likelihood_count=5)
 
 
+@pytest.mark.slow
 def test_rows_are_kept_on_several_devices():
     command = [sys.executable, "-m", "tests.context_on_devices"]
     done = subprocess.run(command, env=environment(4), capture_output=True, text=True, timeout=600)

@@ -88,6 +88,7 @@ def test_converted_networks_answer_as_the_release(name):
             assert relative_error(out[:, -1].mean((1, 2)), record[f"{kind}/out_z"]) < 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", sorted({name.split("/")[0] for name in VARIANTS.files}))
 def test_other_options_answer_as_the_release_with_what_is_broken_there_mended(variant, tmp_path):
     """Recorded by running the release's network on weights that their names decide.
@@ -186,6 +187,7 @@ def test_a_converted_run_goes_on_with_the_moments_of_adam(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, restored, state)
 
 
+@pytest.mark.slow
 def test_command_line_writes_a_workdir_that_samples_and_trains(small, tmp_path):
     config, tensors = small
     config.update_from_flattened_dict(

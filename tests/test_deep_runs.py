@@ -10,6 +10,7 @@ from pfgm_jax.errors import InputError
 from tests.test_run_lib import small_digits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uint16", "int16"])
 def test_sixteen_bits_are_learned_on_patches_and_come_back(tmp_path, monkeypatch, kind):
     """Also where a byte would hold their range."""

@@ -42,6 +42,7 @@ ABLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sampler"), ABLE)
 def test_every_charge_gets_its_share_of_samples(name, sampler):
     """16 charges in 16 dimensions; `python -m benchmarks.shares` has 2 and 192 too, and every solver."""

@@ -158,6 +158,7 @@ def test_likelihoods_are_by_steps_that_suit_them(workdir):
     assert by_euler == by_rk45
 
 
+@pytest.mark.slow
 def test_devices_and_processes_change_nothing(trained):
     program = ["-m", "tests.evaluate_on_devices", str(trained)]
     done = subprocess.run(
@@ -188,6 +189,7 @@ def test_all_checkpoints_or_some_are_evaluated(workdir):
         run_lib.evaluate(config, workdir)
 
 
+@pytest.mark.slow
 def test_curves_and_grids_are_made(workdir, monkeypatch):
     monkeypatch.setattr(build, "samplers_of", lambda method: ["euler", "improved_euler"])
     monkeypatch.setattr(curves, "EVALUATIONS", (3, 6))

@@ -58,6 +58,7 @@ def config_of(root, tmp_path, **overrides):
     return config
 
 
+@pytest.mark.slow
 def test_two_thousand_mixed_images_train_and_the_broken_ones_are_named_once(tmp_path, caplog):
     broken = write_mixed(tmp_path / "images", 2000, 20)
     (tmp_path / "images" / "notes.txt").write_text("not an image")

@@ -100,6 +100,7 @@ def error_of(result, expected):
     return (np.linalg.norm(result - expected, axis=1) / np.linalg.norm(expected, axis=1)).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("front_end", THEIRS)
 def test_features_and_logits_are_theirs(record, extractors, front_end):
     theirs, extractor = f"{THEIRS[front_end]}/32", extractors[front_end]
@@ -207,6 +208,7 @@ def test_extractors_by_name(weights_file, tmp_path):
         create_extractor("inception", ExtractorOptions(tmp_path, front_end="jax"))
 
 
+@pytest.mark.slow
 def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights_file, extractors):
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, 4, 16, 16, 3), dtype=np.uint8)
@@ -221,6 +223,7 @@ def test_command_compares_pictures_by_the_network(tmp_path, monkeypatch, weights
     assert (result["precision"], result["recall"]) == precision_recall(of_a, of_b)
 
 
+@pytest.mark.slow
 def test_eval_mode_compares_by_the_network(tmp_path, monkeypatch, weights_file, extractors):
     """With weights of one's own, statistics made from the training data, then from a file."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))

@@ -22,6 +22,7 @@ def tensors():
     return random_weights(dict(np.load(FIXTURES / "fid_32.npz")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

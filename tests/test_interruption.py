@@ -31,6 +31,7 @@ def wait_for_step(workdir, step, process):
     raise AssertionError("no step in two minutes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_there_had_been_none(tmp_path, signum, status):
     process = start(tmp_path / "run", "--config.training.n_iters=1000000")
@@ -81,6 +82,7 @@ def test_a_second_interrupt_ends_at_once_also_within_c_code():
     assert done.stderr == "\nAsked to stop; a thing is saved. To resume, run the same command again\n"
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_in_one_workdir(tmp_path):
     process = start(tmp_path, "--config.training.n_iters=1000000")
     wait_for_step(tmp_path, 2, process)
@@ -92,11 +94,13 @@ def test_two_runs_do_not_write_in_one_workdir(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_kill_at_a_random_moment_changes_nothing(tmp_path):
     """Of training; `make soak` has a hundred, of evaluation too, and tests/hostile kills evaluations."""
     print(killing.kill_and_finish(tmp_path, kills=1, kinds=[killing.Training]))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_one_sentence_and_the_run_resumes(tmp_path):
     """Files may not grow beyond 20 KB, as on a full disk; a checkpoint's are larger, but not metrics."""
     limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.argv = "

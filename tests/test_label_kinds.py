@@ -19,6 +19,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_numbers_are_labels_too(tmp_path):
     """A network of one number: the data are that number, and so is what a few steps of sampling are asked for."""
     rng = np.random.default_rng(0)
@@ -67,6 +68,7 @@ def test_a_single_number_is_a_label(tmp_path):
     assert model.sample(label=[0.1, 0.2, 0.3]).shape == (3, 1, 1, 3)
 
 
+@pytest.mark.slow
 def test_labels_of_other_examples_are_checked_too(trained, tmp_path):
     model = pfgm_jax.load(trained)
     images = build.load_dataset(model.config).test[:5]
@@ -81,6 +83,7 @@ def test_labels_of_other_examples_are_checked_too(trained, tmp_path):
         model.encode(images, Context(label=np.full(5, 12, np.int32)))
 
 
+@pytest.mark.slow
 def test_snapshots_are_of_classes_that_have_examples_whatever_is_asked_for(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "a.npz", x=rng.integers(0, 256, (40, 4, 4, 1)).astype(np.uint8), label=np.arange(40) % 3 + 16)

@@ -41,6 +41,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classes", "numbers"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_answer_for_the_label_of_each_row(name, kind):
@@ -132,6 +133,7 @@ def test_sample_k_is_the_same_whatever_else_is_drawn(trained):
     np.testing.assert_array_equal(model.sample(2, seed=2, label=4), model.sample(2, seed=2, label=[4, 4]))
 
 
+@pytest.mark.slow
 def test_guidance_one_is_no_guidance_and_zero_asks_for_nothing(trained):
     model = pfgm_jax.load(trained)
     draw = lambda label, **options: np.concatenate(
@@ -157,6 +159,7 @@ def test_guidance_one_is_no_guidance_and_zero_asks_for_nothing(trained):
     assert np.abs(bits - model.bits_per_dim(build.load_dataset(model.config).test[:2])).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_sampling_evaluation_and_likelihoods_go_by_label(trained, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     folder = run_lib.sample(config_of(**{"sampling.num_samples": 40, "sampling.label": (4, 9)}), trained)

@@ -65,6 +65,7 @@ def test_every_solver_leads_back(name):
     assert _relative_error(to_images(to_latents(x).check().x).check().x, x) < 0.05
 
 
+@pytest.mark.slow
 def test_digits_come_back():
     method = Poisson(shape=(8, 8, 1), z_max=17.0)
     x = recorded_images("digits3k/data")[:3]

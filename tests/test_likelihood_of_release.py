@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pfgm_jax.context import NO_CONTEXT
 from pfgm_jax.likelihood import (
@@ -44,6 +45,7 @@ def test_velocity_and_divergence_of_the_digits_model_are_those_of_the_release():
         np.testing.assert_allclose(divergence / z, RECORD[f"{name}/div_hutchinson"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_bits_of_the_digits_model_are_those_of_the_release_with_the_right_constant():
     net, probes = digits_network(), recorded_images("digits3k/epsilon")[None]
     # The velocity jumps at z_exp, which loose steps straddle.

@@ -103,6 +103,7 @@ def test_condition_and_dropout_reach_the_output():
     np.testing.assert_array_equal(at(1.0), at(1.0))
 
 
+@pytest.mark.slow
 def test_initial_kernels_have_the_variance_of_ddpm_and_the_network_starts_at_zero():
     model = NCSNpp(out_channels=4, nf=64, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(8,))
     x = jax.random.normal(jax.random.key(1), (1, 8, 8, 3))
@@ -151,6 +152,7 @@ def test_half_precision_computes_nearly_the_same_with_the_same_parameters(name):
     assert len(in_float32) == 2  # the first and the last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_remat_gives_the_same_gradients_in_less_memory(name):
     model = NETWORKS[name]

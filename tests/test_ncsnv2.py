@@ -57,6 +57,7 @@ def test_config_gives_pfgm_its_z_output():
     assert (sides_divisor(32, 32), sides_divisor(96, 128), sides_divisor(256, 256)) == (2, 4, 8)
 
 
+@pytest.mark.slow
 def test_initial_kernels_have_the_variance_of_pytorch():
     model = NCSNv2(out_channels=4, nf=32)
     params = jax.jit(model.init)(jax.random.key(0, impl="rbg"), jnp.zeros((1, 8, 8, 3)), jnp.ones(1))["params"]

@@ -47,6 +47,7 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_mode_works(runs, own_cache, monkeypatch):  # noqa: F811
     monkeypatch.setattr(robustness, "ALPHAS", (0.0, 0.2))
     monkeypatch.setattr(robustness, "BITS", (4, 8))
@@ -68,6 +69,7 @@ def test_every_mode_works(runs, own_cache, monkeypatch):  # noqa: F811
     assert np.abs(model.decode(model.encode(test)).astype(int) - test.astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_network_trained_with_one_dimension_is_sampled_and_continued_with_another(runs, tmp_path):
     folder = runs / "vpsde"
     plain = run_lib.sample(config_of("vpsde"), folder)
@@ -190,6 +192,7 @@ def test_weights_of_few_bits_are_the_nearest_of_their_levels(bits):
         quantized(params, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("D", [2, 32])
 def test_samples_of_gaussian_data_are_gaussian(D):
     """With the exact mean of the kernel, by quadrature, every ODE solver ends in the data's law, whatever D is."""

@@ -81,6 +81,7 @@ REDUCED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "size", "network"),
     # Two of them by the perceptron, which compiles in less time.

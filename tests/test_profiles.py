@@ -108,6 +108,7 @@ def runs(tmp_path_factory):
     return folder, states
 
 
+@pytest.mark.slow
 def test_reconstructed_averages_are_those_that_were_tracked(runs):
     flat = lambda tree: np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
     folder, (state, other) = runs
@@ -120,6 +121,7 @@ def test_reconstructed_averages_are_those_that_were_tracked(runs):
     np.testing.assert_allclose(flat(found.ema_params), flat(averaging.averages_of(state)[1]), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_run_of_it(runs, tmp_path):
     folder, _ = runs
     made = tmp_path / "made"

@@ -38,6 +38,7 @@ def test_it_is_stored_with_its_outputs(cells):
     assert len(values) == 4 and values[1] - values[0] < 0.2 and values == sorted(values)
 
 
+@pytest.mark.slow
 def test_its_cells_run(cells, tmp_path, monkeypatch):
     """With a smaller network and fewer steps."""
     monkeypatch.chdir(tmp_path)

@@ -33,6 +33,7 @@ def misfit(x):
 REPAINT = SAMPLERS["repaint"](steps=40, resamplings=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["null_space", "pigdm", "dps"])
 @pytest.mark.parametrize("name", ["poisson", "vpsde", "flow"])
 def test_what_is_missing_is_filled_in_as_often_as_in_the_data(name, rule):
@@ -101,6 +102,7 @@ GAUSSIAN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vpsde", "flow", "vesde"])
 @pytest.mark.parametrize("operator", GAUSSIAN)
 def test_pigdm_draws_from_the_posterior_of_gaussian_data(name, operator):
@@ -150,6 +152,7 @@ def test_states_part_way_have_the_noise_of_the_method(name):
     assert np.abs(directions.mean(axis=0)).max() <= 4 / math.sqrt(16 * N)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poisson", "vpsde", "flow", "pfgmpp"])
 def test_a_little_noise_leads_back_and_much_leads_anywhere(name):
     method, denoise = method_of(name), OPERATORS["denoise"](SHAPE)

@@ -127,6 +127,7 @@ def test_rounded_values_have_the_noise_of_rounding_unless_they_are_the_images_ow
     assert noise("blur", False, noise=2.0) == 2
 
 
+@pytest.mark.slow
 def test_the_library_restores_as_the_functions_do(model, test_digits):
     damaged = test_digits.astype(np.float32)
     mask = np.zeros((5, 8, 8), bool)

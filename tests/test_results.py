@@ -119,6 +119,7 @@ OTHER_REPORTS = (
 )
 
 
+@pytest.mark.slow
 def test_other_evaluations_go_to_other_files_and_none_is_replaced(workdir):  # noqa: F811
     plain = {"eval.num_samples": 8, "eval.enable_bpd": False}
     files = [workdir / "eval" / "6.json"]

@@ -150,6 +150,7 @@ def test_sampling_needs_no_data(trained, tmp_path, monkeypatch):
     run_lib.sample(config, trained[1])
 
 
+@pytest.mark.slow
 def test_vectors_are_learned_by_the_mlp(tmp_path):
     config = heart.get_config()
     rng = np.random.default_rng(0)

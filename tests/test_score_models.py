@@ -151,6 +151,7 @@ def test_training_steps_are_those_of_the_release(name):
                 assert np.abs(array - expected).max() < 1e-5 * np.abs(expected).max(), (step, kind, i)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar10_ve", "cifar10_vp", "cifar10_subvp", "ddpm", "ncsn", "flow"])
 def test_experiments_are_whole(name):
     config = load_experiment(name)
@@ -168,6 +169,7 @@ def test_experiments_are_whole(name):
 
 
 # The others differ from these in their paths alone, which have tests of their own; VE's modes are tested below.
+@pytest.mark.slow
 @pytest.mark.parametrize("sde", ["vpsde", "flow"])
 def test_every_mode_works_with_every_method(tmp_path, sde):
     config = small_digits(
@@ -202,6 +204,7 @@ def test_every_mode_works_with_every_method(tmp_path, sde):
 
 
 # VP's checkpoint takes the same way, and that VP works in every mode is tested above.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ve_c"])
 def test_converted_checkpoints_work_in_every_mode(tmp_path, name):
     config = default.get_config()

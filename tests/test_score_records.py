@@ -199,6 +199,7 @@ def test_predictors_and_correctors_step_by_step(name, which, run):
     assert kept == len(of["pc/recorded_steps"]) and drawn == len(times) * sampler.draws_per_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_rk45_ends_where_the_release_does(name):
     method, net = case(name)
@@ -218,6 +219,7 @@ def test_rk45_ends_where_the_release_does(name):
         assert np.abs(ours - np.asarray(theirs)).max() < bound * np.abs(theirs).max(), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_likelihoods_and_their_right_hand_sides_are_those_of_the_release(name):
     method, net = case(name)

@@ -97,6 +97,7 @@ def on_devices(shared_folder):
 
 
 # Those that are not here are trained on 4 devices by two processes, below.
+@pytest.mark.slow
 @pytest.mark.parametrize(("charges", "devices"), [("batch", "118"), ("dataset", "118"), ("labels", "18")])
 def test_training_does_not_depend_on_devices_or_microbatches(on_devices, charges, devices):
     folder, _ = on_devices
@@ -172,6 +173,7 @@ def test_training_by_two_processes_is_that_of_one(on_devices, tmp_path):
     assert int(run_lib.train(config, tmp_path / "4-batch-2").step) == 8  # on one device, by one process
 
 
+@pytest.mark.slow
 def test_processes_stop_at_the_same_step_and_agree_on_what_is_damaged(tmp_path):
     command = ["main.py", *FLAGS, f"--workdir={tmp_path}"]
     processes = start_processes(*command, "--config.training.n_iters=1000000")
@@ -200,6 +202,7 @@ def test_processes_stop_at_the_same_step_and_agree_on_what_is_damaged(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_when_a_process_is_killed_the_other_ends_and_the_run_resumes(tmp_path):
     command = ["main.py", *FLAGS, "--config.training.snapshot_freq_for_preemption=3"]
     processes = start_processes(*command, f"--workdir={tmp_path / 'run'}", "--config.training.n_iters=1000000")
