@@ -36,6 +36,14 @@ def test_group_norm_makes_each_group_standard(channels):
     np.testing.assert_allclose(with_added, expected(x.astype(np.float64) + added[:, None, None]), atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [1, 6, 18])
+@pytest.mark.parametrize("way", [layers.group_mean_by_product, layers.group_mean_by_reshaping])
+def test_the_mean_of_a_group_is_the_same_on_every_device(way, groups):
+    y = np.random.default_rng(0).normal(3, 5, (5, 72)).astype(np.float32)
+    means = y.astype(np.float64).reshape(5, groups, -1).mean(-1)
+    np.testing.assert_allclose(way(groups, jnp.asarray(y)), means.repeat(72 // groups, axis=-1), atol=3e-6)
+
+
 def standard(x, groups):
     """Each image's groups of channels in float64, with mean 0 and variance 1."""
     grouped = x.astype(np.float64).reshape(len(x), -1, groups, x.shape[-1] // groups)

@@ -73,6 +73,19 @@ class GroupNorm(nn.Module):
         return _group_norm(x, added, scale, bias, groups).astype(self.dtype)
 
 
+def group_mean_by_product(groups: int, y: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    """Replaces each channel by the mean of its group."""
+    size = y.shape[-1] // groups
+    same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
+    return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
+
+
+def group_mean_by_reshaping(groups: int, y: Float[Array, "B C"]) -> Float[Array, "B C"]:
+    """Does the same in another way."""
+    parts = y.reshape(len(y), groups, -1)
+    return jnp.broadcast_to(parts.mean(-1, keepdims=True), parts.shape).reshape(y.shape)
+
+
 # Compiled by itself, so that JAX traces and differentiates it once for all layers of a shape; XLA merges it with the
 # rest of the network.
 @partial(jax.jit, static_argnames="groups")
@@ -84,19 +97,9 @@ def _group_norm(
     groups: int,
 ) -> Float[Array, "B H W C"]:
     channels = x.shape[-1]
-    size = channels // groups
-    same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
-
-    def by_product(y):
-        return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
-
-    def by_reshaping(y):
-        means = y.reshape(len(y), groups, size).mean(-1, keepdims=True)
-        return jnp.broadcast_to(means, (len(y), groups, size)).reshape(y.shape)
-
     # A GPU would start a kernel for each product, and a TPU has no layout for groups of a few channels.
-    group_mean = partial(jax.lax.platform_dependent, cuda=by_reshaping, default=by_product)
-
+    ways = {"cuda": group_mean_by_reshaping, "default": group_mean_by_product}
+    group_mean = partial(jax.lax.platform_dependent, **{name: partial(way, groups) for name, way in ways.items()})
     coarse = x.dtype == jnp.bfloat16
     x = x.astype(jnp.float32)
     shift = jnp.zeros((len(x), channels)) if added is None else added.astype(jnp.float32)
