@@ -40,6 +40,21 @@ def test_help_needs_no_jax(command):
     assert len(done.stdout) > 100
 
 
+def test_training_begins_without_what_only_sampling_and_metrics_need():
+    program = (
+        "import sys\n"
+        "from configs import digits\n"
+        "from pfgm_jax import build, config as config_lib\n"
+        "from pfgm_jax.sharding import Devices\n"
+        "from pfgm_jax.training import loop, step\n"
+        "dataset = build.load_dataset(digits.get_config())\n"
+        "config = config_lib.fill_in(digits.get_config(), dataset)\n"
+        "step.create_step(config, Devices.all())\n"
+        "print(*{'jax', 'diffrax', 'sklearn', 'skimage'} & set(sys.modules))"
+    )
+    assert python("-c", program).stdout.split() == ["jax"]
+
+
 @pytest.mark.parametrize("user", [{}, {"JAX_COMPILATION_CACHE_DIR": "/elsewhere"}])
 def test_small_compilations_are_kept_wherever_that_is(user):
     program = (

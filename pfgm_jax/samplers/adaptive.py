@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -26,6 +25,7 @@ class Adaptive(OdeSolver):
     """An embedded Runge-Kutta pair with seven stages; the last stage is the first of the next step.
 
     Attributes:
+      scheme: the pair's name in diffrax.
       rtol, atol: tolerances for the root mean square of the error.
       max_steps: number of attempted steps after which a solve fails.
       shared_step: whether the whole batch shares one step size, chosen by the error of the batch, as in the authors'
@@ -39,7 +39,7 @@ class Adaptive(OdeSolver):
         "max_steps": "sampling.max_steps",
         "shared_step": "sampling.shared_step",
     }
-    scheme: ClassVar[type[diffrax.AbstractERK]]
+    scheme: ClassVar[str]
 
     rtol: float = 1e-4
     atol: float = 1e-4
@@ -70,11 +70,13 @@ class Adaptive(OdeSolver):
 
     def _solve(self, velocity, x: Float[Array, "..."], t0: Time, t1: Time):
         """Integrates one state; returns the result, the number of evaluations, and whether the end was reached."""
+        import diffrax  # here, as it takes a second, and training begins without it
+
         # Diffrax asks three times for what a velocity looks like; compiled, a network is traced for the first alone.
         velocity = jax.jit(velocity)
         result = diffrax.diffeqsolve(
             diffrax.ODETerm(lambda t, y, _: velocity(y, jnp.asarray(t))),
-            self.scheme(),
+            getattr(diffrax, self.scheme)(),
             # As float32: a Python float would promote the state where 64-bit types are enabled.
             jnp.float32(t0),
             jnp.float32(t1),
@@ -95,10 +97,10 @@ class Adaptive(OdeSolver):
 class RK45(Adaptive):
     """The Dormand-Prince 5(4) solver."""
 
-    scheme = diffrax.Dopri5
+    scheme = "Dopri5"
 
 
 class Tsit5(Adaptive):
     """The Tsitouras 5(4) solver."""
 
-    scheme = diffrax.Tsit5
+    scheme = "Tsit5"
