@@ -148,6 +148,7 @@ def config_of(**overrides):
     return small_digits(**{"training.sde": "pfgmpp", "data.augmentation": 0.2, **overrides})
 
 
+@pytest.mark.slow
 def test_a_run_is_augmented_and_its_samples_are_asked_for_without(tmp_path):
     state = run_lib.train(config_of(), tmp_path / "run")
     model = pfgm_jax.load(tmp_path / "run")

@@ -70,6 +70,7 @@ def test_examples_are_conditioned_on_their_own_block_means(runs):
     np.testing.assert_array_equal(conditions[:, 1::2, ::2], conditions[:, ::2, 1::2])
 
 
+@pytest.mark.slow
 def test_samples_are_upsampled_one_by_one(runs, monkeypatch):
     (base, overrides), (upsampler, _) = runs["base"], runs["upsampler"]
     config = config_of(**overrides, **{"sampling.then": str(upsampler)})
@@ -104,6 +105,7 @@ def test_samples_are_upsampled_one_by_one(runs, monkeypatch):
     assert results.upsampled_folder(base, load(base), other, 8) not in (folder, base / "samples" / "3-euler")
 
 
+@pytest.mark.slow
 def test_an_upsampler_has_noise_of_its_own(runs):
     """With the same seed and number, its noise would otherwise begin with that of the sample that it is given."""
     (base, _), (upsampler, _) = runs["base"], runs["upsampler"]
@@ -123,6 +125,7 @@ def test_an_upsampler_has_noise_of_its_own(runs):
     assert np.abs(np.asarray(large.scaling.to_stored(x.x)).astype(int) - found).max() <= 1
 
 
+@pytest.mark.slow
 def test_restoring_asks_for_labels_and_tells_their_results_apart(runs, tmp_path):
     base, overrides = runs["base"]
     config = lambda **more: config_of(**{**overrides, "restore.num_images": 4, "restore.noise": 3.0, **more})
@@ -144,6 +147,7 @@ def test_restoring_asks_for_labels_and_tells_their_results_apart(runs, tmp_path)
     assert (found[0] != found[1]).any()
 
 
+@pytest.mark.slow
 def test_what_does_not_upsample_is_refused(runs, tmp_path):
     base, overrides = runs["base"]
     cases = {

@@ -47,6 +47,7 @@ def test_perturbation_repeats_the_recorded_one():
     np.testing.assert_allclose(z, recorded[:, -1], rtol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dim", "restrict_M"),
     [("N192_restrict", 192, True), ("N192_norestrict", 192, False), ("N3072_restrict", 3072, True)],

@@ -65,6 +65,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, sampler", PAIRS)
 def test_every_method_and_sampler_keeps_what_is_known(name, sampler):
     method = restored(method_of(name), Inpaint(SHAPE), RULES["null_space"]())

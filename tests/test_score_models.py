@@ -111,6 +111,7 @@ def with_draws(method, time, noise):
     return Recorded(**{field.name: getattr(method, field.name) for field in dataclasses.fields(method)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vp_c", "ve_c"])
 def test_training_steps_are_those_of_the_release(name):
     record = np.load(SCORES / f"{name}_release.npz")
