@@ -74,14 +74,14 @@ class GroupNorm(nn.Module):
 
 
 def group_mean_by_product(groups: int, y: Float[Array, "B C"]) -> Float[Array, "B C"]:
-    """Replaces each channel by the mean of its group."""
+    """Replaces each channel by the mean of its group, by a product with a matrix."""
     size = y.shape[-1] // groups
     same_group = np.kron(np.eye(groups), np.full((size, size), 1 / size)).astype(np.float32)
     return jnp.matmul(y, same_group, precision=jax.lax.Precision.HIGHEST)
 
 
 def group_mean_by_reshaping(groups: int, y: Float[Array, "B C"]) -> Float[Array, "B C"]:
-    """Does the same in another way."""
+    """Replaces each channel by the mean of its group, by a sum over one more axis."""
     parts = y.reshape(len(y), groups, -1)
     return jnp.broadcast_to(parts.mean(-1, keepdims=True), parts.shape).reshape(y.shape)
 
