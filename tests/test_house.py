@@ -15,7 +15,7 @@ LAYERS = [
     ["cpu_kernels", "errors", "context", "keys", "version"],
     ["ranges", "registry", "folders", "sharding"],
     ["reading"],
-    ["kept_steps", "locks", "seals"],
+    ["executables", "kept_steps", "locks", "seals"],
     [
         "defaults",
         "defaults_of_use",

@@ -11,7 +11,7 @@ from pfgm_jax.commands import command_line
 from pfgm_jax.folders import to_folder
 
 with epy.lazy_imports():  # `--help` does not wait for JAX
-    from pfgm_jax import run_lib, sharding
+    from pfgm_jax import executables, run_lib, sharding
 
 MODES = ("train", "sample", "eval", "likelihood", "restore", "reflow")
 
@@ -29,6 +29,7 @@ def run_mode(_: list[str]) -> None:
     if not sharding.is_first():
         logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
     config_path = Path(config_flags.get_config_filename(FLAGS["config"]))
+    executables.keep(config_path)
     workdir = to_folder(FLAGS.workdir or f"runs/{config_path.stem}")
     run = {
         "train": run_lib.train,

@@ -7,7 +7,7 @@ import time
 import jax
 import ml_collections
 
-from pfgm_jax import build, config_files, datasets, sharding
+from pfgm_jax import build, config_files, datasets, executables, sharding
 from pfgm_jax.checkpoints import Checkpoints
 from pfgm_jax.folders import Folder
 from pfgm_jax.generator import Generator
@@ -46,7 +46,7 @@ def train(
       SystemExit: the process was asked to stop, and has saved its last step.
     """
     training, keys = config.training, Keys.from_seed(config.seed, devices.whole)
-    train_step = step.create_step(config, devices)
+    train_step = executables.Kept(step.create_step(config, devices), "training step", config_files.to_dict(config))
     held_out_loss = step.create_held_out_loss(config, dataset, devices)
     fitted_loss = step.create_held_out_loss(config, step.as_many_as_held_out(dataset), devices)
     charges = build.create_charges(config, devices).of_dataset(dataset.train)
@@ -88,7 +88,8 @@ def restore_or_init(config: ml_collections.ConfigDict, checkpoints: Checkpoints,
         unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
         init, placement = step.initializer(config), step.shardings_of_state(config, devices)
         key = Keys.from_seed(config.seed, devices.whole).init
-        state = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)(key)
+        init = jax.jit(init, compiler_options=unoptimized, out_shardings=placement)
+        state = executables.Kept(init, "initial state", config_files.to_dict(config))(key)
     else:
         log.info("Resuming after step %d", int(state.step))
     parameters = sum(p.size for p in jax.tree.leaves(state.params))

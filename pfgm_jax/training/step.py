@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import PyTree
 
-from pfgm_jax import build, datasets, models
+from pfgm_jax import build, config_files, datasets, executables, models
 from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
@@ -53,7 +53,8 @@ def shapes_of_state(config: ml_collections.ConfigDict, devices: Devices) -> Trai
     """
     # Placed as the key of a run: for another placement JAX would trace the network once more.
     key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=devices.whole)
-    shapes = jax.eval_shape(initializer(config), key)
+    as_traced = lambda: jax.eval_shape(initializer(config), key)
+    shapes = executables.kept_value(as_traced, "shapes of a state", config_files.to_dict(config))
     placement = jax.tree.map(lambda _: devices.whole, shapes)
     if _is_spread(config, devices):
         spread = devices.spread(shapes)
