@@ -22,7 +22,7 @@ def equations(jaxpr):
 
 def test_gradients_leave_the_network_as_rows_behind_a_barrier():
     # Otherwise XLA keeps Adam's moments in the order of axes in which a GPU's convolutions write gradients.
-    config = small_digits()
+    config = small_digits(**{"model.name": "ncsnpp", "model.nf": 8, "model.ch_mult": (1,)})
     dataset = build.load_dataset(config)
     config, devices = config_lib.fill_in(config, dataset), Devices.all()
     objective, keys = step.create_objective(config, devices), Keys.from_seed(0, devices.whole)
