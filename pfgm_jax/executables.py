@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import pickle
+import platform
 import re
 import sys
 import tempfile
@@ -212,4 +213,4 @@ def _instructions() -> str:
         found = re.search("^(flags|Features).*$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:  # there is no such file
         found = None
-    return found[0] if found else os.uname().machine
+    return found[0] if found else platform.machine()
