@@ -2,8 +2,8 @@
 
 JAX keeps what XLA compiles, but must trace and lower a function before it knows that it has it, which on two cores
 takes longer than loading the executable. Here an executable is found by all that it is made from: the config, the files
-of all loaded modules, the options of JAX and XLA, the devices and the processor. If any of these has changed, the
-function is traced; if what comes out is the same as before, it is not compiled.
+of all modules that are loaded before or while it is traced, the options of JAX and XLA, the devices and the processor.
+If any of these has changed, the function is traced; if what comes out is the same as before, it is not compiled.
 
 Only the command line keeps executables: in a notebook, functions may be replaced that no file tells of. It keeps those
 of CPUs alone, where a start is a large part of a run, and where stored executables are known to run.
@@ -11,18 +11,19 @@ of CPUs alone, where a start is a large part of a run, and where stored executab
 
 import contextlib
 import hashlib
+import importlib.metadata
 import logging
 import os
 import pickle
 import platform
 import re
 import sys
-import tempfile
+import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import serialize_executable
@@ -30,24 +31,36 @@ from jax.experimental.compilation_cache import compilation_cache
 
 log = logging.getLogger("pfgm_jax")
 
-MOST = 32  # files, of which the oldest go
-_OPTIONS = re.compile("JAX_|XLA_|OMP_|TF_")
+MOST = 256  # files, of which the oldest go
+_PACKAGE = Path(__file__).parent
+_OPTIONS = re.compile("JAX_|XLA_|OMP_|TF_|FLAX_")
 
-_run_files: tuple[Path, ...] | None = None
+_began: float | None = None
 
 
-def keep(*files: Path) -> None:
+def keep(began: float) -> None:
     """Keeps the executables of CPUs from now on, in the folder where JAX keeps compilations, unless it keeps none.
 
     Args:
-      files: Python files that have run besides those of modules.
+      began: when the process began to load modules, in seconds of `time.time`. If a file is younger, nobody knows which
+        version of it was loaded, and nothing is kept.
     """
-    global _run_files
-    _run_files = files
+    global _began
+    _began = began
+
+
+Code = frozenset[tuple[str, int, int]]  # files, when they were changed in nanoseconds, their sizes
+
+
+class _Traced(NamedTuple):
+    """What a trace gave."""
+
+    loaded: Code  # during the trace
+    result: Any
 
 
 class Kept:
-    """A function compiled by `jax.jit`, whose executable is kept if the process keeps executables.
+    """A function compiled by `jax.jit` for all devices, whose executable is kept if the process keeps executables.
 
     It begins to load in the background when this object is created. Arguments must have the same shapes and shardings
     at every call.
@@ -60,8 +73,8 @@ class Kept:
 
     def __init__(self, function: Any, name: str, config: Any):
         self._function, self._name, self._call = function, name, None
-        self._file = _file_of_code(name, config)
-        self._loading = ThreadPoolExecutor(1).submit(_load, self._file) if self._file else None
+        self._file, self._code = _file_and_code(name, config)
+        self._loading = self._file and ThreadPoolExecutor(1).submit(_load_traced, self._file)
 
     def __call__(self, *arguments: Any) -> Any:
         """Calls the function."""
@@ -70,21 +83,19 @@ class Kept:
         return self._call(*arguments)
 
     def _find(self, arguments: tuple[Any, ...]) -> Callable:
-        if self._file is None or self._loading is None:
+        if self._loading is None or self._file is None:
             return self._function
-        described = _describe(arguments)
-        described_then, executable = self._loading.result()
-        if executable is not None and described_then == described:
-            return executable
+        described, found = _describe(arguments), self._loading.result()
+        if found is not None and found[0] == described:
+            return found[1]
         lowered = self._function.lower(*arguments)
-        same = self._file.with_name(_digest(self._name, described, lowered.as_text(), _options(), _devices()))
-        _, executable = _load(same)
+        compiled = self._file.with_name(_digest(self._name, described, lowered.as_text(), _options(), _devices()))
+        executable = _load(compiled)
         if executable is None:
             with _unkept_by_jax():
                 executable = lowered.compile()
-            _write(same, lambda: (described, serialize_executable.serialize(executable)))
-        with contextlib.suppress(OSError):
-            _write_bytes(self._file, same.read_bytes())
+            _write(compiled, lambda: serialize_executable.serialize(executable))
+        _write(self._file, lambda: _Traced(_code() - self._code, (described, compiled.name)))
         return executable
 
 
@@ -95,14 +106,15 @@ def kept_value(make: Callable[[], Any], name: str, config: Any) -> Any:
       make: returns what pickle can store.
       name, config: see `Kept`.
     """
-    file = _file_of_code(name, config)
+    file, code = _file_and_code(name, config)
     if file is None:
         return make()
-    kept = _read(file)
-    if kept is None:
-        kept = make()
-        _write(file, lambda: kept)
-    return kept
+    traced = _read_traced(file)
+    if traced is None:
+        result = make()
+        traced = _Traced(_code() - code, result)
+        _write(file, lambda: traced)
+    return traced.result
 
 
 @contextlib.contextmanager
@@ -121,46 +133,59 @@ def _unkept_by_jax() -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _load(file: Path) -> tuple[str, Callable | None]:
-    """Loads the description of an executable's arguments and the executable, or None if none can be used."""
-    kept = _read(file)
-    if kept is None:
-        return "", None
+def _load_traced(file: Path) -> tuple[str, Callable] | None:
+    """Loads the description of a function's arguments and its executable, or None if there are none to be used."""
+    traced = _read_traced(file)
+    if traced is None:
+        return None
+    described, compiled = traced.result
+    executable = _load(file.with_name(compiled))
+    return executable and (described, executable)
+
+
+def _load(file: Path) -> Callable | None:
+    stored = _read(file)
     try:
-        return kept[0], serialize_executable.deserialize_and_load(*kept[1])
-    except Exception as error:  # of any library, over a file that another version has written or a disk has damaged
+        return stored and serialize_executable.deserialize_and_load(*stored)
+    except Exception as error:  # of any library, over a file that a disk has damaged
         log.debug("%s cannot be loaded: %s", file, error)
-        return "", None
+        return None
+
+
+def _read_traced(file: Path) -> _Traced | None:
+    traced = _read(file)
+    fits = isinstance(traced, _Traced) and traced.loaded == _code_in(name for name, *_ in traced.loaded)
+    return traced if fits else None
 
 
 def _read(file: Path) -> Any:
     try:
-        kept = pickle.loads(zlib.decompress(file.read_bytes()))
-        os.utime(file)
+        content = pickle.loads(zlib.decompress(file.read_bytes()))
     except FileNotFoundError:
         return None
     except Exception as error:  # see `_load`
         log.debug("%s cannot be read: %s", file, error)
         return None
-    return kept
+    with contextlib.suppress(OSError):
+        os.utime(file)
+    return content
 
 
 def _write(file: Path, make: Callable[[], Any]) -> None:
-    """Writes what `make` returns; without it the next start takes longer, which stops nothing."""
+    """Writes what `make` returns, whole or not at all, and removes the oldest files beside it.
+
+    Without it the next start takes longer, which stops nothing.
+    """
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}")  # several processes may write it at once
     try:
-        _write_bytes(file, zlib.compress(pickle.dumps(make()), 1))
+        part.write_bytes(zlib.compress(pickle.dumps(make()), 1))
+        part.replace(file)
+        for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST]:
+            old.unlink(missing_ok=True)
     except Exception as error:  # backends that cannot store an executable have errors of their own
         log.debug("%s cannot be written: %s", file, error)
-
-
-def _write_bytes(file: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all, and removes the oldest ones beside it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as written:
-        written.write(content)
-    Path(written.name).replace(file)
-    for old in sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-MOST]:
-        old.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _describe(arguments: tuple[Any, ...]) -> str:
@@ -168,32 +193,46 @@ def _describe(arguments: tuple[Any, ...]) -> str:
     return f"{structure} {[(jax.typeof(leaf), getattr(leaf, 'sharding', None)) for leaf in leaves]}"
 
 
-def _file_of_code(name: str, config: Any) -> Path | None:
-    """Returns the file of a function by what it is made from, or None if the process keeps no executables."""
+def _file_and_code(name: str, config: Any) -> tuple[Path | None, Code]:
+    """Returns the file of a function by what it is made from, or None if none is kept, and the code that is loaded."""
+    folder = _folder()
+    if folder is None or _began is None:
+        return None, frozenset()
+    code = _code()
+    if max(changed for _, changed, _ in code) > 1e9 * _began:
+        return None, code
+    return folder / _digest(name, str(config), str(sorted(code)), _options(), _devices()), code
+
+
+def _folder() -> Path | None:
     options = jax.config.values
-    folder = options["jax_compilation_cache_dir"] if options["jax_enable_compilation_cache"] else None
-    of_files = _run_files is not None and hasattr(sys.modules["__main__"], "__file__")  # rather than of `python -c`
-    if not of_files or not folder or "://" in folder:
+    kept = options["jax_compilation_cache_dir"] if options["jax_enable_compilation_cache"] else None
+    of_files = _began is not None and hasattr(sys.modules["__main__"], "__file__")  # rather than of `python -c`
+    if not of_files or not kept or "://" in kept or jax.process_count() > 1 or jax.default_backend() != "cpu":
         return None
-    if jax.process_count() > 1 or jax.default_backend() != "cpu":
-        return None
-    return Path(folder, "executables", _digest(name, str(config), _code(), _options(), _devices()))
+    folder = Path(kept, "executables")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder if os.access(folder, os.W_OK) and folder.is_dir() else None
 
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _code() -> str:
-    """Says which files the loaded modules and this package are made of, and when these files were changed."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    files |= {str(path) for path in (*Path(__file__).parent.rglob("*.py"), *(_run_files or ()))}
-    lines = []
-    for file in sorted(filter(None, files)):
-        with contextlib.suppress(OSError):
+def _code() -> Code:
+    """Returns the files of the loaded modules and of this package."""
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return _code_in({file for file in files if isinstance(file, str)} | {str(file) for file in _PACKAGE.rglob("*.py")})
+
+
+def _code_in(files: Iterable[str]) -> Code:
+    found = set()
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):  # some modules name files that are none
             status = Path(file).stat()
-            lines.append(f"{file} {status.st_mtime_ns} {status.st_size}")
-    return "\n".join(lines)
+            found.add((file, status.st_mtime_ns, status.st_size))
+    return frozenset(found)
 
 
 def _options() -> str:
@@ -202,9 +241,9 @@ def _options() -> str:
 
 
 def _devices() -> str:
-    devices = jax.devices()
-    kinds = [(device.id, device.platform, device.device_kind) for device in devices]
-    return f"{kinds} {devices[0].client.platform_version} {_instructions()}"
+    versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
+    kinds = [(device.id, device.platform, device.device_kind) for device in jax.devices()]
+    return f"{kinds} {versions} {_instructions()}"
 
 
 def _instructions() -> str:

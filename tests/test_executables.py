@@ -1,8 +1,14 @@
 """Executables in files: which are used again, which are not, and that they compute what was compiled."""
 
+import errno
+import functools
 import json
+import pickle
 import sys
+import time
 import types
+import zlib
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +30,9 @@ def source(tmp_path, monkeypatch):
     file.write_text("")
     before = {name: jax.config.values[name] for name in ("jax_compilation_cache_dir", "jax_default_matmul_precision")}
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "jax"))
-    monkeypatch.setattr(executables, "_run_files", None)  # and that no longer does so after the test
+    monkeypatch.setattr(executables, "_began", None)  # and that no longer does so after the test
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(file), raising=False)
-    executables.keep(file)
+    executables.keep(time.time())
     yield file
     for option in before.items():
         jax.config.update(*option)
@@ -61,7 +67,7 @@ def test_an_executable_is_traced_once_and_computes_the_same(source):
 
 def test_nothing_is_kept_unless_the_process_says_so(source, monkeypatch):
     Counted().kept()(X)
-    monkeypatch.setattr(executables, "_run_files", None)
+    monkeypatch.setattr(executables, "_began", None)
     np.testing.assert_array_equal(Counted(power=3).kept()(X), [1, 2, 9])
 
 
@@ -81,12 +87,14 @@ def changed_name(monkeypatch, source):
 
 def changed_source(monkeypatch, source):
     source.write_text("changed = True")
+    executables.keep(time.time())
 
 
 def changed_module(monkeypatch, source):
     module = types.ModuleType("plugin")
     module.__file__ = str(source.with_name("plugin.py"))
     source.with_name("plugin.py").write_text("")
+    executables.keep(time.time())
     monkeypatch.setitem(sys.modules, "plugin", module)
 
 
@@ -102,7 +110,13 @@ def changed_processor(monkeypatch, source):
     monkeypatch.setattr(executables, "_instructions", lambda: "flags: none")
 
 
+def changed_since_it_was_loaded(monkeypatch, source):
+    # Nobody knows which version the process has.
+    executables.keep(source.stat().st_mtime - 1)
+
+
 CHANGES = [
+    changed_since_it_was_loaded,
     changed_config,
     changed_name,
     changed_source,
@@ -120,6 +134,21 @@ def test_whatever_has_changed_a_function_is_traced_anew(source, monkeypatch, cha
     np.testing.assert_array_equal(Counted(power=3).kept(**options)(X), [1, 2, 9])
 
 
+def test_modules_that_are_loaded_while_it_is_traced_count(source, monkeypatch):
+    def loading(x):
+        changed_module(monkeypatch, source)
+        return x**2 + 1
+
+    Kept(jax.jit(loading), "a function", None)(X)
+    monkeypatch.delitem(sys.modules, "plugin")
+    unchanged, changed = Counted(), Counted(power=3)
+    np.testing.assert_array_equal(unchanged.kept()(X), [1, 2, 5])
+    assert not unchanged.traced
+    source.with_name("plugin.py").write_text("changed = True")
+    executables.keep(time.time())
+    np.testing.assert_array_equal(changed.kept()(X), [1, 2, 9])
+
+
 @pytest.mark.parametrize("x", [jnp.arange(4.0), jnp.arange(3)], ids=["shape", "type"])
 def test_other_arguments_are_traced_anew(source, x):
     Counted().kept()(X)
@@ -132,6 +161,7 @@ def test_what_is_traced_to_the_same_is_not_compiled(source, monkeypatch):
     compile_ = jax.stages.Lowered.compile
     monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self: compiled.append(self) or compile_(self))
     source.write_text("# a comment")
+    executables.keep(time.time())
     np.testing.assert_array_equal(Counted().kept()(X), [1, 2, 5])
     assert not compiled
     # The start after this one does not even trace it.
@@ -140,15 +170,17 @@ def test_what_is_traced_to_the_same_is_not_compiled(source, monkeypatch):
 
 def test_an_executable_that_jax_has_kept_is_stored_whole(source):
     # JAX would load it from its own cache, and XLA then store it without its kernels.
-    draws = lambda: jax.jit(lambda key: [jax.random.normal(key, (3, n)) for n in (2, 3)])
+    traced = []
+    draws = lambda: jax.jit(lambda key: [traced.append(n) or jax.random.normal(key, (3, n)) for n in (2, 3)])
     key = jax.random.key(0)
     expected = draws()(key)
     for _ in range(2):
         for drawn, as_expected in zip(Kept(draws(), "draws", None)(key), expected, strict=True):
             np.testing.assert_array_equal(drawn, as_expected)
+    assert traced == [2, 3, 2, 3]  # for JAX and for the first that is kept
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive"])
+@pytest.mark.parametrize("content", [b"", b"no archive", zlib.compress(pickle.dumps(("no", "executable", None)))])
 def test_a_damaged_file_is_replaced(source, content):
     Counted().kept()(X)
     for file in (source.parent / "jax" / "executables").iterdir():
@@ -159,10 +191,22 @@ def test_a_damaged_file_is_replaced(source, content):
         assert function.traced == traced
 
 
-def test_a_full_disk_stops_nothing(source):
+def test_where_no_folder_can_be_nothing_is_kept(source):
     (source.parent / "jax").mkdir(exist_ok=True)
-    (source.parent / "jax" / "executables").write_text("a file where the folder would be")
+    (source.parent / "jax" / "executables").write_text("a file")
     np.testing.assert_array_equal(Counted().kept()(X), [1, 2, 5])
+    np.testing.assert_array_equal(Counted(power=3).kept()(X), [1, 2, 9])
+
+
+def test_a_full_disk_stops_nothing(source, monkeypatch):
+    def write_half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    np.testing.assert_array_equal(Counted().kept()(X), [1, 2, 5])
+    assert not list((source.parent / "jax" / "executables").iterdir())
 
 
 def test_the_oldest_files_go(source, monkeypatch):
@@ -179,15 +223,22 @@ def test_the_oldest_files_go(source, monkeypatch):
 def test_states_over_devices_are_donated_and_placed_as_before(source):
     devices = Devices.all()
     optimizer = optax.adam(0.1)
-    initial = lambda key: create_state({"w": jax.random.normal(key, (8, 3))}, optimizer)
+    traced = []
+
+    def initial(key):
+        traced.append(key)
+        return create_state({"w": jax.random.normal(key, (8, 3))}, optimizer)
+
     placement = devices.spread(jax.eval_shape(initial, jax.random.key(0)))
     double = lambda state: jax.tree.map(lambda leaf: leaf + leaf, state)
     for _ in range(2):
+        initial = functools.partial(initial)  # which JAX has not traced
         state = Kept(jax.jit(initial, out_shardings=placement), "initial", None)(jax.random.key(1))
         doubled = Kept(jax.jit(double, donate_argnums=0, out_shardings=placement), "double", None)(state)
         assert state.params["w"].is_deleted()
         assert doubled.params["w"].sharding == placement.params["w"]
         np.testing.assert_array_equal(doubled.params["w"], 2 * jax.random.normal(jax.random.key(1), (8, 3)))
+    assert len(traced) == 2  # for the shapes, and once as it is kept
 
 
 def test_a_value_is_made_once(source):
@@ -202,7 +253,7 @@ FIELDS = ["--config.training.n_iters=2", "--config.training.log_freq=1"]
 
 
 @pytest.mark.slow
-def test_a_second_start_traces_no_network_and_trains_the_same(tmp_path):
+def test_a_second_start_does_not_trace_the_step_and_trains_the_same(tmp_path):
     (tmp_path / "script.py").write_text(
         "import jax, sys\n"
         "from pfgm_jax.commands import main\n"

@@ -1,6 +1,7 @@
 """The modes of the command line: train, sample, eval, likelihood, restore and reflow."""
 
 import logging
+import time
 from pathlib import Path
 
 from absl import flags
@@ -13,6 +14,7 @@ from pfgm_jax.folders import to_folder
 with epy.lazy_imports():  # `--help` does not wait for JAX
     from pfgm_jax import executables, run_lib, sharding
 
+_BEGAN = time.time()  # before the config and most modules are loaded
 MODES = ("train", "sample", "eval", "likelihood", "restore", "reflow")
 
 FLAGS = flags.FLAGS
@@ -29,7 +31,7 @@ def run_mode(_: list[str]) -> None:
     if not sharding.is_first():
         logging.getLogger("pfgm_jax").setLevel(logging.WARNING)
     config_path = Path(config_flags.get_config_filename(FLAGS["config"]))
-    executables.keep(config_path)
+    executables.keep(_BEGAN)
     workdir = to_folder(FLAGS.workdir or f"runs/{config_path.stem}")
     run = {
         "train": run_lib.train,

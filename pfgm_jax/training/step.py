@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import PyTree
 
-from pfgm_jax import build, config_files, datasets, executables, models
+from pfgm_jax import build, datasets, executables, models
 from pfgm_jax.keys import Keys
 from pfgm_jax.sharding import Devices
 from pfgm_jax.training import losses
@@ -51,15 +51,20 @@ def shapes_of_state(config: ml_collections.ConfigDict, devices: Devices) -> Trai
     Returns:
       `jax.ShapeDtypeStruct`s with shardings.
     """
-    # Placed as the key of a run: for another placement JAX would trace the network once more.
-    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=devices.whole)
-    as_traced = lambda: jax.eval_shape(initializer(config), key)
-    shapes = executables.kept_value(as_traced, "shapes of a state", config_files.to_dict(config))
+    shapes = _shapes(ml_collections.FrozenConfigDict(config.to_dict()), devices)
     placement = jax.tree.map(lambda _: devices.whole, shapes)
     if _is_spread(config, devices):
         spread = devices.spread(shapes)
         placement = placement.replace(ema_params=spread.ema_params, opt_state=spread.opt_state)
     return jax.tree.map(lambda shape, sharding: shape.update(sharding=sharding), shapes, placement)
+
+
+@functools.lru_cache(maxsize=16)
+def _shapes(config: ml_collections.FrozenConfigDict, devices: Devices) -> TrainState:
+    # Placed as the key of a run: for another placement JAX would trace the network once more.
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(lambda: jax.random.key(0)).dtype, sharding=devices.whole)
+    as_traced = lambda: jax.eval_shape(_initializer(config), key)
+    return executables.kept_value(as_traced, "shapes of a state", config.to_dict())
 
 
 def shardings_of_state(config: ml_collections.ConfigDict, devices: Devices) -> TrainState:
