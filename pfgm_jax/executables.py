@@ -31,6 +31,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 log = logging.getLogger("pfgm_jax")
 
+Code = frozenset[tuple[str, int, int]]  # files, when they were changed in nanoseconds, their sizes
+
 MOST = 256  # files, of which the oldest go
 _PACKAGE = Path(__file__).parent
 _OPTIONS = re.compile("JAX_|XLA_|OMP_|TF_|FLAX_")
@@ -47,9 +49,6 @@ def keep(began: float) -> None:
     """
     global _began
     _began = began
-
-
-Code = frozenset[tuple[str, int, int]]  # files, when they were changed in nanoseconds, their sizes
 
 
 class _Traced(NamedTuple):

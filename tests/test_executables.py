@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import importlib.metadata
 import json
 import pickle
 import sys
@@ -102,6 +103,15 @@ def changed_variable(monkeypatch, source):
     monkeypatch.setenv("XLA_ANYTHING", "1")
 
 
+def changed_variable_of_flax(monkeypatch, source):
+    monkeypatch.setenv("FLAX_FIX_RNG_SEPARATOR", "true")
+
+
+def changed_version(monkeypatch, source):
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.1" if name == "jaxlib" else version(name))
+
+
 def changed_option(monkeypatch, source):
     jax.config.update("jax_default_matmul_precision", "highest")
 
@@ -115,23 +125,32 @@ def changed_since_it_was_loaded(monkeypatch, source):
     executables.keep(source.stat().st_mtime - 1)
 
 
-CHANGES = [
-    changed_since_it_was_loaded,
-    changed_config,
-    changed_name,
-    changed_source,
-    changed_module,
-    changed_variable,
-    changed_option,
-    changed_processor,
-]
+# Of these, a program may be the same, but not what it is compiled to.
+OF_COMPILATION = [changed_name, changed_variable, changed_option, changed_version, changed_processor]
+OF_TRACING = [changed_since_it_was_loaded, changed_config, changed_source, changed_module, changed_variable_of_flax]
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.fixture
+def compiled(monkeypatch):
+    """What is compiled rather than loaded."""
+    compiled, compile_ = [], jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self: compiled.append(self) or compile_(self))
+    return compiled
+
+
+@pytest.mark.parametrize("change", OF_COMPILATION + OF_TRACING)
 def test_whatever_has_changed_a_function_is_traced_anew(source, monkeypatch, change):
     Counted().kept()(X)
     options = change(monkeypatch, source) or {}
     np.testing.assert_array_equal(Counted(power=3).kept(**options)(X), [1, 2, 9])
+
+
+@pytest.mark.parametrize("change", OF_COMPILATION)
+def test_the_same_program_is_compiled_anew_for_another_compiler(source, monkeypatch, compiled, change):
+    Counted().kept()(X)
+    options = change(monkeypatch, source) or {}
+    np.testing.assert_array_equal(Counted().kept(**options)(X), [1, 2, 5])
+    assert len(compiled) == 2
 
 
 def test_modules_that_are_loaded_while_it_is_traced_count(source, monkeypatch):
@@ -155,15 +174,12 @@ def test_other_arguments_are_traced_anew(source, x):
     np.testing.assert_array_equal(Counted(power=3).kept()(x), x**3 + 1)
 
 
-def test_what_is_traced_to_the_same_is_not_compiled(source, monkeypatch):
+def test_what_is_traced_to_the_same_is_not_compiled(source, compiled):
     Counted().kept()(X)
-    compiled = []
-    compile_ = jax.stages.Lowered.compile
-    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda self: compiled.append(self) or compile_(self))
     source.write_text("# a comment")
     executables.keep(time.time())
     np.testing.assert_array_equal(Counted().kept()(X), [1, 2, 5])
-    assert not compiled
+    assert len(compiled) == 1  # before
     # The start after this one does not even trace it.
     np.testing.assert_array_equal(Counted(power=3).kept()(X), [1, 2, 5])
 
